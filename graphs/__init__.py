@@ -1,0 +1,1 @@
+"""Which graphs there are: pure LangGraph, neither Django nor Celery."""

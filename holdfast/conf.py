@@ -1,0 +1,130 @@
+"""Every setting of the dict ``HOLDFAST`` in Django's settings: its type, unit and default.
+
+Read with ``settings()``; a name that is not listed here is an error, so that a typing mistake
+is not a default in disguise. Nothing else in Holdfast reads Django's settings for options.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from typing import Any
+
+from holdfast.errors import ConfigurationError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retention:
+    """What the nightly cleanup keeps. None keeps everything of that sort."""
+
+    max_age: float | None = 30 * 86400.0
+    """Seconds after its last run or checkpoint that an ended thread is kept."""
+    keep_last: int | None = None
+    """Number of newest root checkpoints kept of a thread that stays."""
+    run_age: float | None = 90 * 86400.0
+    """Seconds that the row of an ended run is kept."""
+    orphans: bool = True
+    """Whether rows that nothing refers to any more (writes, blobs, effects) are deleted."""
+    cache: bool = True
+    """Whether expired entries of the node cache are deleted."""
+    batch: int = 500
+    """Threads or rows deleted in one transaction."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """One immutable reading of ``HOLDFAST``. Times are seconds, sizes are bytes."""
+
+    DATABASE: str = "default"
+    """The alias in DATABASES that holds Holdfast's tables."""
+    LEASE: float = 15.0
+    """Seconds without a heartbeat after which a run is taken over (R8)."""
+    HEARTBEAT: float = 0.5
+    """Seconds between two beats of a worker process (R8)."""
+    SWEEP: float = 1.0
+    """Seconds between two sweeps of a worker process (R10)."""
+    SESSION_GONE: float = 1.0
+    """Seconds without renewal after which a lease whose session is gone is lost (R9)."""
+    GRACE: float = 10.0
+    """Seconds an executor may outlive its revoked token before its process exits (R8)."""
+    LOCK_TIMEOUT: float = 2.0
+    """Seconds that a claim waits for a lock (R11)."""
+    IDLE_IN_TRANSACTION: float = 10.0
+    """Seconds that a worker's connection may idle inside a transaction (R11); below LEASE."""
+    BELL_IDLE: float = 5.0
+    """Seconds after which an unanswered bell is rung again while a consumer idles (R16)."""
+    BELL_BUSY: float = 60.0
+    """The same while all are busy; doubles at each ring (R16)."""
+    BELL_MAX: float = 3600.0
+    """The longest time between two rings (R16)."""
+    RING_TIMEOUT: float = 1.0
+    """Seconds that ringing may cost a caller (R17)."""
+    MAX_CRASHES: int = 3
+    """Deaths without progress after which a run is set aside as failed (P9)."""
+    QUEUE: str | None = None
+    """Queue of a run that names none; None leaves it to the project's task routes."""
+    SERIALIZABLE: tuple[str, ...] = ()
+    """Dotted paths of further types that may be stored (P12), e.g. ``"shop.types.Order"``."""
+    POOL_SIZE: int = 1
+    """Connections of the checkpointer in one process."""
+    MAX_INPUT: int = 16 * 1024 * 1024
+    """Largest stored input, in bytes."""
+    RETENTION: Retention = field(default_factory=Retention)
+    PRUNE_CRONTAB: str = "0 2 * * *"
+    """When the beat entry ``holdfast.prune`` is due, as a crontab line."""
+    TIMELINE: bool = True
+    """Whether each executed node is recorded in holdfast_step."""
+    MODEL: str | None = None
+    """Model of the examples, for LangChain's init_chat_model; None is the offline one.
+    The environment variable HOLDFAST_MODEL wins."""
+
+
+def _build(raw: dict[str, Any]) -> Settings:
+    known = {f.name for f in fields(Settings)}
+    if unknown := sorted(set(raw) - known):
+        raise ConfigurationError(
+            f"HOLDFAST has no setting {unknown[0]!r}; it knows {', '.join(sorted(known))}.",
+            setting=unknown[0],
+        )
+    values = dict(raw)
+    if isinstance(values.get("RETENTION"), dict):
+        policy = values["RETENTION"]
+        if wrong := sorted(set(policy) - {f.name for f in fields(Retention)}):
+            raise ConfigurationError(
+                f"HOLDFAST['RETENTION'] has no entry {wrong[0]!r}.", setting="RETENTION"
+            )
+        values["RETENTION"] = Retention(**policy)
+    if isinstance(values.get("SERIALIZABLE"), list):
+        values["SERIALIZABLE"] = tuple(values["SERIALIZABLE"])
+    built = Settings(**values)
+    if built.IDLE_IN_TRANSACTION >= built.LEASE:
+        raise ConfigurationError(
+            "HOLDFAST['IDLE_IN_TRANSACTION'] must be below HOLDFAST['LEASE'] (rule R11).",
+            setting="IDLE_IN_TRANSACTION",
+        )
+    if built.HEARTBEAT * 4 > built.LEASE:
+        raise ConfigurationError(
+            "HOLDFAST['LEASE'] must be at least four heartbeats.", setting="LEASE"
+        )
+    return built
+
+
+@lru_cache(maxsize=8)
+def _cached(_identity: int, frozen: tuple[tuple[str, str], ...]) -> Settings:
+    return _build(_raw())
+
+
+def _raw() -> dict[str, Any]:
+    from django.conf import settings as django_settings
+
+    raw = dict(getattr(django_settings, "HOLDFAST", {}))
+    if model := os.environ.get("HOLDFAST_MODEL"):
+        raw["MODEL"] = model
+    return raw
+
+
+def settings() -> Settings:
+    """The settings in force. Raises ConfigurationError; cheap enough to call anywhere."""
+    raw = _raw()
+    return _cached(len(raw), tuple(sorted((k, repr(v)) for k, v in raw.items())))

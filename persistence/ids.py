@@ -1,0 +1,59 @@
+"""The ids of runs, threads and leases, as types of their own, and where new ones come from."""
+
+from __future__ import annotations
+
+import os
+import time
+import unicodedata
+from typing import NewType
+from uuid import UUID, uuid4
+
+from holdfast.errors import InvalidInputError
+
+RunId = NewType("RunId", UUID)
+ThreadId = NewType("ThreadId", str)
+Token = NewType("Token", UUID)
+
+MAX_THREAD_ID = 255  # characters
+
+
+def new_run_id() -> RunId:
+    """A UUID version 7 (RFC 9562): 48 bits of Unix milliseconds, then 74 random bits."""
+    random = int.from_bytes(os.urandom(10), "big")
+    value = (time.time_ns() // 1_000_000) << 80 | random
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return RunId(UUID(int=value))
+
+
+def new_token() -> Token:
+    """A fencing token: random, never a counter (R1)."""
+    return Token(uuid4())
+
+
+def parse_run_id(value: object) -> RunId:
+    """A run id from what a user gave. Raises InvalidInputError."""
+    if isinstance(value, UUID):
+        return RunId(value)
+    try:
+        return RunId(UUID(str(value)))
+    except ValueError:
+        raise InvalidInputError(
+            f"{str(value)[:80]!r} is no run id: it is a UUID, as shown by `holdfast runs`.", field="run_id"
+        ) from None
+
+
+def parse_thread_id(value: object) -> ThreadId:
+    """A thread id from what a user gave: 1 to 255 characters, none of them a control character.
+
+    Raises InvalidInputError.
+    """
+    if not isinstance(value, str):
+        raise InvalidInputError(f"A thread id is a str, not {type(value).__name__}.", field="thread_id")
+    if not 0 < len(value) <= MAX_THREAD_ID:
+        raise InvalidInputError(
+            f"A thread id has 1 to {MAX_THREAD_ID} characters, this one has {len(value)}.", field="thread_id"
+        )
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
+        raise InvalidInputError("A thread id has no control characters or lone surrogates.", field="thread_id")
+    return ThreadId(value)

@@ -1,0 +1,28 @@
+"""One family of tables a file. The names of upstream's tables are upstream's."""
+
+from __future__ import annotations
+
+from holdfast.persistence.models.effects import Effect, EffectState
+from holdfast.persistence.models.node_cache import NodeCacheEntry
+from holdfast.persistence.models.runs import (
+    CancelRequest,
+    Entry,
+    Incarnation,
+    RunRow,
+    RunStatus,
+    Step,
+    Thread,
+)
+
+__all__ = [
+    "CancelRequest",
+    "Effect",
+    "EffectState",
+    "Entry",
+    "Incarnation",
+    "NodeCacheEntry",
+    "RunRow",
+    "RunStatus",
+    "Step",
+    "Thread",
+]
