@@ -40,7 +40,6 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "holdfast.persistence",
     "holdfast.runner",
-    *(["django_typer"] if find_spec("django_typer") else []),
     *environment.words("EXTRA_APPS"),
 ]
 """EXTRA_APPS adds apps of your own, whose graphs.py is then found."""
