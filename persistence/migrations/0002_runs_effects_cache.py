@@ -159,6 +159,7 @@ class Migration(migrations.Migration):
                 ('holds_thread', models.BooleanField(default=False)),
                 ('deliveries', models.IntegerField(default=0)),
                 ('crashes', models.IntegerField(default=0)),
+                ('max_crashes', models.SmallIntegerField(default=3)),
                 ('crash_marker', models.TextField(null=True)),
                 ('token', models.UUIDField(null=True, unique=True)),
                 ('owner', models.CharField(max_length=255, null=True)),
@@ -180,7 +181,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'run',
                 'db_table': 'holdfast_run',
-                'indexes': [models.Index(condition=models.Q(('status__in', ['queued', 'running', 'interrupted'])), fields=['thread', 'id'], name='holdfast_run_unfinished'), models.Index(condition=models.Q(('status', 'queued')), fields=['not_before'], name='holdfast_run_due'), models.Index(condition=models.Q(('status', 'running')), fields=['id'], name='holdfast_run_running'), models.Index(fields=['thread', '-id'], name='holdfast_run_thread'), models.Index(fields=['graph', '-id'], name='holdfast_run_graph')],
+                'indexes': [models.Index(condition=models.Q(('status__in', ['queued', 'running', 'interrupted'])), fields=['thread', 'created_at'], name='holdfast_run_unfinished'), models.Index(condition=models.Q(('status', 'queued')), fields=['not_before'], name='holdfast_run_due'), models.Index(condition=models.Q(('status', 'running')), fields=['id'], name='holdfast_run_running'), models.Index(fields=['thread', '-id'], name='holdfast_run_thread'), models.Index(fields=['graph', '-id'], name='holdfast_run_graph')],
                 'constraints': [models.UniqueConstraint(condition=models.Q(('holds_thread', True)), fields=('thread',), name='holdfast_run_holder')],
             },
         ),
