@@ -99,7 +99,10 @@ def insert(new: NewRun) -> Inserted:
     parameters = {
         **{name: getattr(new, name) for name in ("id", "thread_id", "graph", "version", "priority", "queue")},
         **{name: getattr(new, name) for name in ("multitask_strategy", "idempotency_key", "request_hash")},
-        **{name: getattr(new, name) for name in ("delay", "due_at", "max_crashes", "deadline_delay", "deadline_at")},
+        **{
+            name: getattr(new, name)
+            for name in ("delay", "due_at", "max_crashes", "deadline_delay", "deadline_at")
+        },
         "input_type": new.input[0],
         "input": new.input[1],
         "context_type": new.context[0],
@@ -492,7 +495,9 @@ def _run(row: Row) -> Run:
         error=_json(row["error"]),
         questions=tuple(Question(**question) for question in _json(row["questions"]) or ()),
         stored_input=Typed(type=row["input_type"], data=_bytes(row["input"])),
-        stored_result=Typed(type=row["result_type"], data=_bytes(row["result"])) if row["result_type"] else None,
+        stored_result=Typed(type=row["result_type"], data=_bytes(row["result"]))
+        if row["result_type"]
+        else None,
     )
 
 

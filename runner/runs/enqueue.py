@@ -110,7 +110,11 @@ def _checked(request: Request) -> NewRun:
             f"multitask_strategy is one of {', '.join(get_args(Strategy))}, not {request.multitask_strategy!r}.",
             field="multitask_strategy",
         )
-    if isinstance(request.priority, bool) or not isinstance(request.priority, int) or not 0 <= request.priority <= 9:
+    if (
+        isinstance(request.priority, bool)
+        or not isinstance(request.priority, int)
+        or not 0 <= request.priority <= 9
+    ):
         raise InvalidInputError("priority is a whole number from 0 (last) to 9 (first).", field="priority")
     delay, due_at = _when("run_after", request.run_after)
     deadline_delay, deadline_at = _when("deadline", request.deadline)
@@ -162,7 +166,8 @@ def _when(field_name: str, value: When) -> tuple[float | None, datetime | None]:
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidInputError(
-            f"{field_name} is a datetime, a timedelta or seconds, not {type(value).__name__}.", field=field_name
+            f"{field_name} is a datetime, a timedelta or seconds, not {type(value).__name__}.",
+            field=field_name,
         )
     if not 0 <= value <= MAX_DELAY:  # NaN fails too
         raise InvalidInputError(
@@ -176,7 +181,8 @@ def _name(field_name: str, value: str | None, longest: int) -> str | None:
         return None
     if not isinstance(value, str) or not 0 < len(value) <= longest or re.search(r"[\x00-\x1f\x7f]", value):
         raise InvalidInputError(
-            f"{field_name} is a str of 1 to {longest} characters without control characters.", field=field_name
+            f"{field_name} is a str of 1 to {longest} characters without control characters.",
+            field=field_name,
         )
     return value
 
@@ -195,7 +201,9 @@ def _plain(field_name: str, value: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _config(value: Mapping[str, Any] | None) -> dict[str, Any]:
     config = _plain("config", value)
-    if unknown := sorted(set(config) - {"configurable", "tags", "metadata", "recursion_limit", "max_concurrency"}):
+    if unknown := sorted(
+        set(config) - {"configurable", "tags", "metadata", "recursion_limit", "max_concurrency"}
+    ):
         raise InvalidInputError(
             f"config has no {unknown[0]!r}; it takes configurable, tags, metadata, recursion_limit and "
             "max_concurrency.",

@@ -64,7 +64,9 @@ class Failed:
         """For the run row."""
         kind = type(self.exception)
         return {
-            "type": kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}",
+            "type": kind.__qualname__
+            if kind.__module__ == "builtins"
+            else f"{kind.__module__}.{kind.__qualname__}",
             "message": str(self.exception).replace("\0", "")[:2000],
             "traceback": "".join(traceback.format_exception(self.exception)).replace("\0", "")[-8000:],
         }
@@ -103,7 +105,9 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
     except GraphDrained:
         return Drained()
     except Exception as error:  # noqa: BLE001 - the boundary of the task: whatever a graph raises fails its run
-        return Lost() if execution.fence.lost or isinstance(error, LeaseLostError) else Failed(exception=error)
+        return (
+            Lost() if execution.fence.lost or isinstance(error, LeaseLostError) else Failed(exception=error)
+        )
     if execution.fence.lost:
         return Lost()
     if stream.interrupts:
@@ -122,7 +126,9 @@ class _Stream:
         for mode, payload in graph.stream(sent, config, **arguments):
             self._take(mode, payload)
 
-    async def aread(self, graph: Pregel, sent: Any, config: RunnableConfig, arguments: Mapping[str, Any]) -> None:
+    async def aread(
+        self, graph: Pregel, sent: Any, config: RunnableConfig, arguments: Mapping[str, Any]
+    ) -> None:
         async for mode, payload in graph.astream(sent, config, **arguments):
             self._take(mode, payload)
 

@@ -115,9 +115,7 @@ class Heartbeat:
         connection.ensure_connection()
         guard_session(connection.connection)
         with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
-            )
+            cursor.execute("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
             pid, start = cursor.fetchone()
         if connection.connection.info.backend_pid != pid:
             # A pooler stands between: the session is not ours alone, only expiry decides (R9).
@@ -157,7 +155,9 @@ class Heartbeat:
             self._process.drain()
             others = [other for other in self._process.executions() if other.lost_since is None]
             if not others or over > settings().GRACE:
-                logger.error("run %s outlived its lease by the grace; this process exits", execution.claim.run.id)
+                logger.error(
+                    "run %s outlived its lease by the grace; this process exits", execution.claim.run.id
+                )
                 os._exit(EXIT_OUTLIVED)
 
     def _write_timeline(self, execution: Execution) -> None:

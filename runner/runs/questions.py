@@ -18,7 +18,9 @@ from holdfast.persistence.ids import ThreadId
 from holdfast.persistence.records import Question
 
 
-def waiting(thread_id: ThreadId, interrupts: Sequence[Any], allow: frozenset[tuple[str, str]]) -> list[Question]:
+def waiting(
+    thread_id: ThreadId, interrupts: Sequence[Any], allow: frozenset[tuple[str, str]]
+) -> list[Question]:
     """The questions behind the interrupts that a graph has just stopped with."""
     values = {interrupt.id: interrupt.value for interrupt in interrupts}
     found: dict[str, Question] = {}

@@ -54,7 +54,9 @@ def _write(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
             try:
                 result = codec.dumps(values, field="result")
             except NotSerializableError as error:
-                return ledger.settle(claim, RunStatus.FAILED, error=Failed(exception=error).error, inside=inside)
+                return ledger.settle(
+                    claim, RunStatus.FAILED, error=Failed(exception=error).error, inside=inside
+                )
             return ledger.settle(claim, RunStatus.SUCCEEDED, result=result, inside=inside)
         case Interrupted(interrupts=interrupts, spec=spec):
             asked = questions.waiting(claim.run.thread_id, interrupts, spec.allowlist)

@@ -34,9 +34,7 @@ def sweep(process: Process, *, judge: bool) -> None:
     roll_back()
     if process.queues:
         idle = process.idle_for() >= IDLE_SECONDS
-        dispatch.ring_all(
-            ledger.bells(queues=process.queues, default_queue=process.default_queue, idle=idle)
-        )
+        dispatch.ring_all(ledger.bells(queues=process.queues, default_queue=process.default_queue, idle=idle))
 
 
 def roll_back() -> None:
@@ -58,5 +56,7 @@ def _tell(lost: ledger.Lost) -> None:
         announce(run)
         dispatch.ring_all(ledger.freed_thread(run.thread_id))
     else:
-        logger.warning("run %s was lost by %s (crashes: %d); ringing for another", run.id, lost.owner, run.crashes)
+        logger.warning(
+            "run %s was lost by %s (crashes: %d); ringing for another", run.id, lost.owner, run.crashes
+        )
         dispatch.ring(lost.bell)

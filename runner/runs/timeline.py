@@ -56,7 +56,9 @@ class Timeline(BaseCallbackHandler):
             return  # the graph itself, or something inside a node
         drop_dead_django_connections()
         parent, _, last = namespace.rpartition("|")
-        line = self._line(metadata["langgraph_step"], kwargs["name"], last.partition(":")[2], parent, "running")  # type: ignore[index]
+        line = self._line(
+            metadata["langgraph_step"], kwargs["name"], last.partition(":")[2], parent, "running"
+        )  # type: ignore[index]
         with self._lock:
             self._step = max(self._step, line.step)
             self._open[run_id] = line
