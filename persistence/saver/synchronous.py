@@ -58,7 +58,7 @@ class SyncSaver(BaseCheckpointSaver[str]):
         self.using = using or settings().DATABASE
         self.fence = fence
 
-    def get_next_version(self, current: str | int | None, channel: None) -> str:  # type: ignore[override]
+    def get_next_version(self, current: str | int | None, channel: None) -> str:
         """A version that sorts after ``current`` as text, in upstream's form."""
         number = 0 if current is None else int(str(current).partition(".")[0])
         return f"{number + 1:032}.{random.random():016}"  # noqa: S311 - only tells forks apart
