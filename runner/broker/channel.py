@@ -75,7 +75,9 @@ class Channel(virtual.Channel):
         queue = queue or f"amq.gen-{uuid4()}"
         if passive:
             if not self.connection.rows("has_queue", {"queue": queue})[0][0]:
-                raise ChannelError(f"NOT_FOUND - no queue {queue!r}", (50, 10), "Channel.queue_declare", "404")
+                raise ChannelError(
+                    f"NOT_FOUND - no queue {queue!r}", (50, 10), "Channel.queue_declare", "404"
+                )
         else:
             self.connection.declare(
                 "declare_queue",
@@ -105,7 +107,13 @@ class Channel(virtual.Channel):
         exchange = exchange or "amq.direct"
         kind = self.typeof(exchange).type
         pattern = topic_pattern(routing_key) if kind == "topic" else None
-        binding = {"exchange": exchange, "queue": queue, "routing_key": routing_key, "kind": kind, "pattern": pattern}
+        binding = {
+            "exchange": exchange,
+            "queue": queue,
+            "routing_key": routing_key,
+            "kind": kind,
+            "pattern": pattern,
+        }
         self.connection.declare("bind", binding)
         if queue not in self.connection.transient:
             self.connection.bound.setdefault(exchange, {})[queue, routing_key] = binding
@@ -122,7 +130,9 @@ class Channel(virtual.Channel):
         self.connection.bound.get(exchange, {}).pop((queue, routing_key), None)
         self.connection.count("unbind", {"exchange": exchange, "queue": queue, "routing_key": routing_key})
 
-    def queue_delete(self, queue: str, if_unused: bool = False, if_empty: bool = False, **kwargs: Any) -> None:
+    def queue_delete(
+        self, queue: str, if_unused: bool = False, if_empty: bool = False, **kwargs: Any
+    ) -> None:
         if if_empty and self._size(queue):
             return
         for bindings in self.connection.bound.values():

@@ -13,6 +13,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -98,10 +99,8 @@ class Holding:
         self._settle(session)
 
     def _try_to_settle(self, session: Session) -> None:
-        try:
+        with suppress(BrokerConnectionError):  # kept for the next session; the consumer notices by itself
             self._settle(session)
-        except BrokerConnectionError:
-            pass  # kept for the next session; the consumer notices the loss by itself
 
     def _settle(self, session: Session) -> None:
         with self._lock:

@@ -54,7 +54,9 @@ def _dial(options: dict[str, Any], timeout: float) -> psycopg.Connection[tuple[A
             if link.status == pq.ConnStatus.BAD or state == pq.PollingStatus.FAILED:
                 raise psycopg.OperationalError(link.get_error_message())
             poller = select.poll()
-            poller.register(link.socket, select.POLLIN if state == pq.PollingStatus.READING else select.POLLOUT)
+            poller.register(
+                link.socket, select.POLLIN if state == pq.PollingStatus.READING else select.POLLOUT
+            )
             left = deadline - time.monotonic()
             if left <= 0 or not poller.poll(left * 1000):
                 raise psycopg.OperationalError(f"no answer from the database within {timeout} s")
@@ -177,7 +179,9 @@ class _Use:
             if session._connection.closed:
                 session.lost = True
             return
-        if session._connection.closed or isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+        if session._connection.closed or isinstance(
+            error, (psycopg.OperationalError, psycopg.InterfaceError)
+        ):
             session.close()
             raise BrokerConnectionError(str(error).strip()) from error
 

@@ -11,7 +11,6 @@ import logging
 import os
 import random
 import select
-import socket
 import threading
 import time
 from contextlib import suppress
@@ -141,12 +140,20 @@ class Transport(virtual.Transport):
     def rows(self, name: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Run a statement that answers."""
         session = self._way()
-        return session.rows(name, parameters) if session else django_publisher.rows(self.address, name, parameters)
+        return (
+            session.rows(name, parameters)
+            if session
+            else django_publisher.rows(self.address, name, parameters)
+        )
 
     def count(self, name: str, parameters: dict[str, Any] | None = None) -> int:
         """Run a statement that changes rows; their number."""
         session = self._way()
-        return session.count(name, parameters) if session else django_publisher.count(self.address, name, parameters)
+        return (
+            session.count(name, parameters)
+            if session
+            else django_publisher.count(self.address, name, parameters)
+        )
 
     def publish(self, parameters: dict[str, Any]) -> None:
         """Put a message in its queues, within the caller's transaction if it is one of the alias."""
@@ -247,7 +254,7 @@ class Transport(virtual.Transport):
     # blocking
 
     def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:
-        """Hand over one message. Raises socket.timeout when none came within ``timeout`` seconds."""
+        """Hand over one message. Raises TimeoutError when none came within ``timeout`` seconds."""
         self._thread = threading.get_ident()
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -260,11 +267,13 @@ class Transport(virtual.Transport):
             left = POLL if deadline is None else deadline - time.monotonic()
             pause = max(0.0, min(left, LOOK if self._consuming else POLL))
             if not self._sleep(pause) and deadline is not None and left <= pause:
-                raise socket.timeout
+                raise TimeoutError
 
     def _sleep(self, seconds: float) -> bool:
         """Wait until something wakes us; whether it did."""
-        if any(channel.dirty and channel._consumers and channel.qos.can_consume() for channel in self.channels):
+        if any(
+            channel.dirty and channel._consumers and channel.qos.can_consume() for channel in self.channels
+        ):
             return True
         poller = select.poll()
         if self._session is not None:
