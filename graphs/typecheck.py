@@ -73,8 +73,11 @@ def typed_dict(hint: Any, value: Any, path: Path = (), *, closed: bool = False) 
     if not isinstance(value, dict):
         return Mismatch(path, f"expected a dict, got {described(value)}")
     fields = resolved(hint)
-    for key in sorted(hint.__required_keys__):
-        if key not in value:
+    for key, field in fields.items():
+        # __required_keys__ overlooks markers in annotations that are strings; the resolved ones tell
+        marker = get_origin(field)
+        demanded = marker is Required or (key in hint.__required_keys__ and marker is not NotRequired)
+        if demanded and key not in value:
             return Mismatch((*path, key), "is missing")
     for key, inner in value.items():
         if key in fields:
