@@ -91,9 +91,7 @@ def _build(raw: dict[str, Any]) -> Settings:
     if isinstance(values.get("RETENTION"), dict):
         policy = values["RETENTION"]
         if wrong := sorted(set(policy) - {f.name for f in fields(Retention)}):
-            raise ConfigurationError(
-                f"HOLDFAST['RETENTION'] has no entry {wrong[0]!r}.", setting="RETENTION"
-            )
+            raise ConfigurationError(f"HOLDFAST['RETENTION'] has no entry {wrong[0]!r}.", setting="RETENTION")
         values["RETENTION"] = Retention(**policy)
     if isinstance(values.get("SERIALIZABLE"), list):
         values["SERIALIZABLE"] = tuple(values["SERIALIZABLE"])
@@ -104,9 +102,7 @@ def _build(raw: dict[str, Any]) -> Settings:
             setting="IDLE_IN_TRANSACTION",
         )
     if built.HEARTBEAT * 4 > built.LEASE:
-        raise ConfigurationError(
-            "HOLDFAST['LEASE'] must be at least four heartbeats.", setting="LEASE"
-        )
+        raise ConfigurationError("HOLDFAST['LEASE'] must be at least four heartbeats.", setting="LEASE")
     return built
 
 

@@ -55,5 +55,7 @@ def parse_thread_id(value: object) -> ThreadId:
             f"A thread id has 1 to {MAX_THREAD_ID} characters, this one has {len(value)}.", field="thread_id"
         )
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
-        raise InvalidInputError("A thread id has no control characters or lone surrogates.", field="thread_id")
+        raise InvalidInputError(
+            "A thread id has no control characters or lone surrogates.", field="thread_id"
+        )
     return ThreadId(value)

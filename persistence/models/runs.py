@@ -42,7 +42,9 @@ class RunRow(models.Model):
     """One run: what was asked, who executes it, how it ended."""
 
     id = models.UUIDField(primary_key=True, editable=False)
-    thread = models.ForeignKey(Thread, models.PROTECT, related_name="runs", db_constraint=False, db_index=False)
+    thread = models.ForeignKey(
+        Thread, models.PROTECT, related_name="runs", db_constraint=False, db_index=False
+    )
     graph = models.CharField(max_length=200)
     version = models.CharField(max_length=100)
     status = models.CharField(max_length=16, choices=RunStatus.choices)
@@ -103,12 +105,8 @@ class RunRow(models.Model):
                 name="holdfast_run_unfinished",
                 condition=models.Q(status__in=["queued", "running", "interrupted"]),
             ),
-            models.Index(
-                fields=["not_before"], name="holdfast_run_due", condition=models.Q(status="queued")
-            ),
-            models.Index(
-                fields=["id"], name="holdfast_run_running", condition=models.Q(status="running")
-            ),
+            models.Index(fields=["not_before"], name="holdfast_run_due", condition=models.Q(status="queued")),
+            models.Index(fields=["id"], name="holdfast_run_running", condition=models.Q(status="running")),
             models.Index(fields=["thread", "-id"], name="holdfast_run_thread"),
             models.Index(fields=["graph", "-id"], name="holdfast_run_graph"),
         ]
