@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from holdfast.persistence.models.admin_views import (
+    CheckpointChannelView,
+    CheckpointView,
+    CheckpointWriteView,
+)
 from holdfast.persistence.models.effects import Effect, EffectState
 from holdfast.persistence.models.node_cache import NodeCacheEntry
 from holdfast.persistence.models.runs import (
@@ -16,6 +21,9 @@ from holdfast.persistence.models.runs import (
 
 __all__ = [
     "CancelRequest",
+    "CheckpointChannelView",
+    "CheckpointView",
+    "CheckpointWriteView",
     "Effect",
     "EffectState",
     "Entry",
