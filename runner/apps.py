@@ -14,4 +14,6 @@ class RunnerConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from holdfast.runner import checks  # noqa: F401 - registers the system checks
+        from holdfast.runner import checks, discovery  # noqa: F401 - checks registers the system checks
+
+        discovery.install()

@@ -185,6 +185,7 @@ class Migration(migrations.Migration):
                 ("holds_thread", models.BooleanField(default=False)),
                 ("deliveries", models.IntegerField(default=0)),
                 ("crashes", models.IntegerField(default=0)),
+                ("max_crashes", models.SmallIntegerField(default=3)),
                 ("crash_marker", models.TextField(null=True)),
                 ("token", models.UUIDField(null=True, unique=True)),
                 ("owner", models.CharField(max_length=255, null=True)),
@@ -218,7 +219,7 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(
                         condition=models.Q(("status__in", ["queued", "running", "interrupted"])),
-                        fields=["thread", "id"],
+                        fields=["thread", "created_at"],
                         name="holdfast_run_unfinished",
                     ),
                     models.Index(

@@ -70,6 +70,7 @@ class RunRow(models.Model):
     holds_thread = models.BooleanField(default=False)
     deliveries = models.IntegerField(default=0)
     crashes = models.IntegerField(default=0)
+    max_crashes = models.SmallIntegerField(default=3)
     crash_marker = models.TextField(null=True)  # noqa: DJ001 - NULL: no crash so far
 
     token = models.UUIDField(null=True, unique=True)
@@ -101,7 +102,7 @@ class RunRow(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["thread", "id"],
+                fields=["thread", "created_at"],
                 name="holdfast_run_unfinished",
                 condition=models.Q(status__in=["queued", "running", "interrupted"]),
             ),

@@ -1,0 +1,72 @@
+"""What one attempt at a run may still do, and what of it is durable.
+
+A fence is made by the claimer and shared by the saver (and every copy of it), the effects and the
+timeline of that attempt. It never touches the database: each writing statement carries the run id
+and the token itself (R2) and reports back here.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Final, NoReturn
+
+from holdfast.errors import LeaseLostError
+from holdfast.persistence.ids import RunId, ThreadId, Token
+
+_REMEMBERED: Final = 16  # durable checkpoints remembered in each namespace
+
+
+class Fence:
+    """The right of one claimed run to write, until another attempt takes over. Thread-safe."""
+
+    def __init__(self, run_id: RunId, token: Token, thread_id: ThreadId, *, entered: bool = False) -> None:
+        self.run_id = run_id
+        self.token = token
+        self.thread_id = thread_id
+        self.entered = entered
+        """Whether the run's input has been applied: its first checkpoint has been committed (R5)."""
+        self.lost = False
+        """Whether a statement of this attempt has been refused."""
+        self._durable: dict[str, dict[str, None]] = {}
+        self._changed = threading.Condition()
+
+    @property
+    def params(self) -> dict[str, object]:
+        """The parameters of the fence in a statement."""
+        return {"run_id": self.run_id, "token": self.token}
+
+    def note_durable(self, checkpoint_ns: str, checkpoint_id: str) -> None:
+        """Remember that the checkpoint is committed, or was read from the database."""
+        with self._changed:
+            known = self._durable.setdefault(checkpoint_ns, {})
+            known[checkpoint_id] = None
+            if len(known) > _REMEMBERED:
+                del known[next(iter(known))]
+            self._changed.notify_all()
+
+    def wait_durable(self, checkpoint_ns: str, checkpoint_id: str, timeout: float | None = None) -> bool:
+        """Wait at most ``timeout`` seconds until that checkpoint is durable (R19).
+
+        False when the time is over or the lease is lost. Only the newest checkpoints of each
+        namespace are remembered, which are those that anybody waits for.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self.lost or checkpoint_id in self._durable.get(checkpoint_ns, ()), timeout
+            )
+            return checkpoint_id in self._durable.get(checkpoint_ns, ())
+
+    def check(self, holders: int) -> None:
+        """Take what a fenced statement returned as ``count(*) FROM fence``. Raises LeaseLostError."""
+        if holders == 0:
+            self.refuse()
+
+    def refuse(self) -> NoReturn:
+        """Mark the lease as lost and raise LeaseLostError: nothing of the statement was written."""
+        with self._changed:
+            self.lost = True
+            self._changed.notify_all()
+        raise LeaseLostError(
+            f"Run {self.run_id} is owned by another attempt by now, or has ended: this write was refused.",
+            run_id=self.run_id,
+        )

@@ -1,0 +1,673 @@
+-- Holdfast's statements that the ORM cannot say, by name. A heading names the statement; the comment
+-- under it says what it does and which rule of a run's protocol it keeps. Parameters are %(name)s.
+-- Statements that change a run demand, in their WHERE, the state that they lead out of: no row
+-- returned means that somebody else was first.
+
+-- ═══ runs: written by ledger.py only ═══════════════════════════════════════════════════════════════
+
+-- name: run_lock_thread
+-- Serialises enqueues whose strategy looks at the thread's other runs.
+SELECT id FROM holdfast_thread WHERE id = %(thread_id)s FOR NO KEY UPDATE;
+
+-- name: run_insert
+-- Makes the thread if it is new, holds it against retention (R20), and inserts the run. No row: the
+-- idempotency key is taken, the strategy refuses, or retention has just deleted the thread.
+WITH made AS (
+    INSERT INTO holdfast_thread (id, created_at) VALUES (%(thread_id)s, holdfast_now())
+    ON CONFLICT DO NOTHING RETURNING id
+), held AS (
+    SELECT id FROM holdfast_thread WHERE id = %(thread_id)s FOR KEY SHARE
+), moment AS MATERIALIZED (
+    SELECT holdfast_now() AS now
+)
+INSERT INTO holdfast_run (
+    id, thread_id, graph, version, status, input_type, input, context_type, context, config, metadata,
+    priority, queue, multitask_strategy, idempotency_key, request_hash, not_before, deadline, created_at,
+    rung_at, rings, holds_thread, deliveries, crashes, max_crashes, draining
+)
+SELECT
+    %(id)s, thread.id, %(graph)s, %(version)s, 'queued', %(input_type)s, %(input)s, %(context_type)s,
+    %(context)s, %(config)s, %(metadata)s, %(priority)s, %(queue)s, %(multitask_strategy)s,
+    %(idempotency_key)s, %(request_hash)s, due.at,
+    coalesce(%(deadline_at)s, moment.now + make_interval(secs => %(deadline_delay)s)), moment.now,
+    CASE WHEN due.at <= moment.now THEN moment.now END, CASE WHEN due.at <= moment.now THEN 1 ELSE 0 END,
+    false, 0, 0, %(max_crashes)s, false
+FROM (SELECT id FROM made UNION SELECT id FROM held) AS thread
+CROSS JOIN moment
+CROSS JOIN LATERAL (
+    SELECT coalesce(%(due_at)s, moment.now + make_interval(secs => %(delay)s)) AS at
+) AS due
+WHERE %(multitask_strategy)s <> 'reject' OR NOT EXISTS (
+    SELECT FROM holdfast_run o
+    WHERE o.thread_id = %(thread_id)s AND o.status IN ('queued', 'running', 'interrupted')
+)
+ON CONFLICT (idempotency_key) DO NOTHING
+RETURNING *;
+
+-- name: run_displace
+-- Asks every unfinished run of the thread but the new one to end (strategies interrupt and rollback).
+INSERT INTO holdfast_cancel_request (run_id, rollback, reason, requested_at)
+SELECT id, %(rollback)s, 'displaced by run ' || %(id)s::text, holdfast_now()
+FROM holdfast_run
+WHERE thread_id = %(thread_id)s AND id <> %(id)s AND status IN ('queued', 'running', 'interrupted')
+ON CONFLICT (run_id) DO UPDATE SET rollback = holdfast_cancel_request.rollback OR excluded.rollback;
+
+-- name: run_claim
+-- Takes a run that is due, whose thread is its own or free, and that is the thread's oldest due one
+-- (R4). Accepts its own token again, for a claim whose commit got no answer (R3). A run that died twice
+-- where it stands is given only to a process that executes nothing else (R12). Two claims of one
+-- thread's runs at once: the partial unique index refuses the second.
+WITH thread AS MATERIALIZED (
+    SELECT id FROM holdfast_thread
+    WHERE id = (SELECT thread_id FROM holdfast_run WHERE id = %(id)s) FOR KEY SHARE
+)
+UPDATE holdfast_run r SET
+    status = 'running', token = %(token)s, owner = %(owner)s, draining = false, holds_thread = true,
+    renewed_at = holdfast_now(), session_pid = %(session_pid)s, session_start = %(session_start)s,
+    deliveries = CASE WHEN r.token = %(token)s THEN r.deliveries ELSE r.deliveries + 1 END,
+    started_at = coalesce(r.started_at, holdfast_now()), rings = 0
+FROM thread
+WHERE r.id = %(id)s AND r.thread_id = thread.id AND (
+    (r.status = 'running' AND r.token = %(token)s)
+    OR (
+        r.status = 'queued' AND r.not_before <= holdfast_now()
+        AND (r.deadline IS NULL OR r.deadline > holdfast_now())
+        AND (r.crashes < 2 OR %(alone)s)
+        AND r.graph || '@' || r.version = ANY(%(known)s)
+        AND NOT EXISTS (SELECT FROM holdfast_cancel_request c WHERE c.run_id = r.id)
+        AND (r.holds_thread OR NOT EXISTS (
+            SELECT FROM holdfast_run o
+            WHERE o.thread_id = r.thread_id AND o.id <> r.id AND (
+                o.holds_thread
+                OR (o.status = 'queued' AND o.not_before <= holdfast_now()
+                    AND (o.created_at, o.id) < (r.created_at, r.id))
+            )
+        ))
+    )
+)
+RETURNING r.*, EXISTS (SELECT FROM holdfast_entry e WHERE e.run_id = r.id) AS entered;
+
+-- name: run_wants_solitude
+-- Whether the run could be claimed but for R12.
+SELECT crashes >= 2 AS alone FROM holdfast_run WHERE id = %(id)s AND status = 'queued';
+
+-- name: run_renew
+-- One beat for all leases of a process (R8): rewrites the session, passes over rows that are being
+-- settled, and brings along what people have asked for meanwhile (R14). The token does not change, so
+-- it never waits for a writer (R2).
+WITH mine AS (
+    SELECT r.id FROM holdfast_run r
+    JOIN unnest(%(ids)s::uuid[], %(tokens)s::uuid[]) AS lease (id, token)
+        ON r.id = lease.id AND r.token = lease.token
+    WHERE r.status = 'running'
+    FOR NO KEY UPDATE OF r SKIP LOCKED
+)
+UPDATE holdfast_run r SET
+    renewed_at = holdfast_now(), session_pid = %(session_pid)s, session_start = %(session_start)s,
+    draining = %(draining)s
+FROM mine WHERE r.id = mine.id
+RETURNING r.id,
+    (SELECT c.rollback FROM holdfast_cancel_request c WHERE c.run_id = r.id) AS rollback;
+
+-- name: run_still_mine
+-- Which of the leases that a beat passed over are still ours.
+SELECT r.id FROM holdfast_run r
+JOIN unnest(%(ids)s::uuid[], %(tokens)s::uuid[]) AS lease (id, token)
+    ON r.id = lease.id AND r.token = lease.token
+WHERE r.status = 'running';
+
+-- name: run_settle
+-- Ends the attempt: the token goes (R1), what it was is kept for unknown commits (R3).
+WITH request AS (
+    DELETE FROM holdfast_cancel_request WHERE run_id = %(id)s AND %(ended)s
+)
+UPDATE holdfast_run SET
+    status = %(status)s, token = NULL, settled_by = token, owner = NULL, draining = false,
+    holds_thread = NOT %(ended)s, finished_at = CASE WHEN %(ended)s THEN holdfast_now() END,
+    result_type = %(result_type)s, result = %(result)s, error = %(error)s, questions = %(questions)s,
+    answers_type = NULL, answers = NULL
+WHERE id = %(id)s AND token = %(token)s AND status = 'running'
+RETURNING *;
+
+-- name: run_hand_over
+-- Gives the run back between two steps (R13); no crash.
+UPDATE holdfast_run SET
+    status = 'queued', token = NULL, settled_by = token, owner = NULL, draining = false,
+    rung_at = holdfast_now(), rings = 1
+WHERE id = %(id)s AND token = %(token)s AND status = 'running'
+RETURNING *;
+
+-- name: run_settled_by
+-- Whether a settle or hand-over whose commit got no answer happened (R3).
+SELECT * FROM holdfast_run WHERE id = %(id)s AND settled_by = %(token)s AND token IS DISTINCT FROM %(token)s;
+
+-- name: run_next_of_thread
+-- The run that a freed thread is claimable for (R4), stamped for its bell (R15).
+UPDATE holdfast_run SET rung_at = holdfast_now(), rings = 1
+WHERE id = (
+    SELECT id FROM holdfast_run
+    WHERE thread_id = %(thread_id)s AND status = 'queued' AND not_before <= holdfast_now()
+    ORDER BY holds_thread DESC, created_at, id LIMIT 1
+    FOR NO KEY UPDATE SKIP LOCKED
+) AND status = 'queued' AND NOT EXISTS (
+    SELECT FROM holdfast_run o WHERE o.thread_id = %(thread_id)s AND o.holds_thread AND o.id <> holdfast_run.id
+)
+RETURNING *;
+
+-- name: run_answer
+-- Records the answers and queues the run (P13), if it still asks just what it asked when they were given.
+WITH thread AS MATERIALIZED (
+    SELECT id FROM holdfast_thread
+    WHERE id = (SELECT thread_id FROM holdfast_run WHERE id = %(id)s) FOR KEY SHARE
+)
+UPDATE holdfast_run r SET
+    status = 'queued', answers_type = %(answers_type)s, answers = %(answers)s,
+    not_before = holdfast_now(), rung_at = holdfast_now(), rings = 1
+FROM thread
+WHERE r.id = %(id)s AND r.thread_id = thread.id AND r.status = 'interrupted'
+    AND r.questions = %(questions)s
+RETURNING r.*;
+
+-- name: run_retry
+-- Queues an ended run again. Refused once a later run has entered its thread, once its own checkpoints
+-- are gone, and while another run holds the thread (R5).
+WITH thread AS MATERIALIZED (
+    SELECT id FROM holdfast_thread
+    WHERE id = (SELECT thread_id FROM holdfast_run WHERE id = %(id)s) FOR KEY SHARE
+), request AS (
+    DELETE FROM holdfast_cancel_request WHERE run_id = %(id)s
+)
+UPDATE holdfast_run r SET
+    status = 'queued', finished_at = NULL, error = NULL, questions = NULL, answers_type = NULL,
+    answers = NULL, crashes = 0, crash_marker = NULL, deadline = NULL, not_before = holdfast_now(),
+    rung_at = holdfast_now(), rings = 1
+FROM thread
+WHERE r.id = %(id)s AND r.thread_id = thread.id AND r.status IN ('failed', 'cancelled')
+    AND NOT r.holds_thread AND NOT EXISTS (
+    SELECT FROM holdfast_entry mine
+    WHERE mine.run_id = r.id AND (
+        EXISTS (
+            SELECT FROM holdfast_entry later
+            WHERE later.thread_id = r.thread_id AND later.run_id <> r.id
+                AND later.checkpoint_id > mine.checkpoint_id
+        )
+        OR NOT EXISTS (
+            SELECT FROM checkpoints c
+            WHERE c.thread_id = r.thread_id AND c.checkpoint_ns = '' AND c.checkpoint_id >= mine.checkpoint_id
+        )
+    )
+)
+RETURNING r.*;
+
+-- name: run_retry_obstacle
+-- Why a retry was refused.
+SELECT r.status, r.holds_thread,
+    (SELECT later.run_id FROM holdfast_entry later JOIN holdfast_entry mine ON mine.run_id = r.id
+        WHERE later.thread_id = r.thread_id AND later.run_id <> r.id
+            AND later.checkpoint_id > mine.checkpoint_id
+        ORDER BY later.checkpoint_id LIMIT 1) AS later_run
+FROM holdfast_run r WHERE r.id = %(id)s;
+
+-- name: run_request_cancel
+-- Asks for a run's end without touching its row (R11, R14). No row: it has ended, or never was.
+INSERT INTO holdfast_cancel_request (run_id, rollback, reason, requested_at)
+SELECT id, %(rollback)s, %(reason)s, holdfast_now() FROM holdfast_run
+WHERE id = %(id)s AND status IN ('queued', 'running', 'interrupted')
+ON CONFLICT (run_id) DO UPDATE SET rollback = holdfast_cancel_request.rollback OR excluded.rollback
+RETURNING run_id;
+
+-- name: run_apply_cancels
+-- Ends the runs that nobody executes and somebody wants ended (R14); with rollback the thread stays held
+-- until what the run wrote is gone.
+WITH wanted AS MATERIALIZED (
+    SELECT r.id, c.rollback, c.reason
+    FROM holdfast_cancel_request c JOIN holdfast_run r ON r.id = c.run_id
+    WHERE r.status IN ('queued', 'interrupted')
+    ORDER BY r.id LIMIT 500
+    FOR NO KEY UPDATE OF r SKIP LOCKED
+), answered AS (
+    DELETE FROM holdfast_cancel_request c USING wanted WHERE c.run_id = wanted.id
+)
+UPDATE holdfast_run r SET
+    status = 'cancelled', token = NULL, owner = NULL, finished_at = holdfast_now(), questions = NULL,
+    answers_type = NULL, answers = NULL, holds_thread = r.holds_thread AND wanted.rollback,
+    error = jsonb_build_object('type', 'Cancelled', 'message', wanted.reason)
+FROM wanted WHERE r.id = wanted.id
+RETURNING r.*;
+
+-- name: run_drop_stale_requests
+-- Requests for runs that ended by themselves meanwhile.
+DELETE FROM holdfast_cancel_request c USING holdfast_run r
+WHERE r.id = c.run_id AND r.status IN ('succeeded', 'failed', 'cancelled');
+
+-- name: run_revoke
+-- Takes a cancelled run away from an executor that did not stop by itself, or at once if it is to be
+-- rolled back: the token goes first, what it wrote goes next, the thread is freed last (R14).
+WITH request AS (
+    DELETE FROM holdfast_cancel_request WHERE run_id = %(id)s
+)
+UPDATE holdfast_run SET
+    status = 'cancelled', settled_by = token, token = NULL, owner = NULL, draining = false,
+    finished_at = holdfast_now(), holds_thread = %(rollback)s,
+    error = jsonb_build_object('type', 'Cancelled', 'message', 'cancelled while it was executed')
+WHERE id = %(id)s AND token = %(token)s AND status = 'running'
+RETURNING *;
+
+-- name: run_rollbacks
+-- Cancelled runs that still hold their thread: a rollback is under way, or its process died in it.
+SELECT id, thread_id FROM holdfast_run WHERE status = 'cancelled' AND holds_thread LIMIT 20;
+
+-- name: run_lock_thread_alone
+-- First of the rollback's transaction, in the lock order of R20.
+SELECT id FROM holdfast_thread WHERE id = %(thread_id)s FOR UPDATE SKIP LOCKED;
+
+-- name: run_rollback_checkpoints
+-- Deletes what the run wrote: its checkpoints in every namespace, with their writes, and its mark.
+WITH entry AS (
+    DELETE FROM holdfast_entry WHERE run_id = %(id)s
+), gone AS (
+    DELETE FROM checkpoints
+    WHERE thread_id = %(thread_id)s AND metadata ->> 'run_id' = %(id)s::text
+    RETURNING checkpoint_ns, checkpoint_id
+)
+DELETE FROM checkpoint_writes w USING gone
+WHERE w.thread_id = %(thread_id)s AND w.checkpoint_ns = gone.checkpoint_ns
+    AND w.checkpoint_id = gone.checkpoint_id;
+
+-- name: run_rollback_blobs
+-- Deletes the values that no checkpoint of the thread refers to any more.
+DELETE FROM checkpoint_blobs b
+WHERE b.thread_id = %(thread_id)s AND NOT EXISTS (
+    SELECT FROM checkpoints c
+    WHERE c.thread_id = b.thread_id AND c.checkpoint_ns = b.checkpoint_ns
+        AND c.checkpoint -> 'channel_versions' ->> b.channel = b.version
+);
+
+-- name: run_free_thread
+-- Last of the rollback: the thread's next run may begin.
+UPDATE holdfast_run SET holds_thread = false
+WHERE id = %(id)s AND status = 'cancelled' AND holds_thread RETURNING id;
+
+-- name: run_mark_incarnation
+-- Writes the marker that a crash or promotion of the server has emptied (R9).
+INSERT INTO holdfast_incarnation (only, since) VALUES (true, holdfast_now()) ON CONFLICT DO NOTHING;
+
+-- name: run_sweep_lost
+-- Turns lost leases into queued or, after too many deaths in one place, failed runs (R9, R10, R12).
+-- Lost is a lease that was not renewed for its length, counted from the server's incarnation at the
+-- earliest; or one whose session is gone: renewed in this incarnation, but not for a second, and no
+-- backend of that pid and start exists (a NULL start is another role's backend: unknown, not gone).
+-- The lock is the transaction's, so it ends with this statement even if the process is stopped.
+WITH gate AS MATERIALIZED (
+    SELECT pg_try_advisory_xact_lock(%(lock)s) AS open
+), server AS MATERIALIZED (
+    SELECT greatest(
+        pg_postmaster_start_time(),
+        coalesce((SELECT since FROM holdfast_incarnation), holdfast_now())
+    ) AS since
+), lost AS MATERIALIZED (
+    SELECT r.id, r.thread_id, r.draining
+    FROM holdfast_run r, gate, server
+    WHERE gate.open AND r.status = 'running' AND (
+        greatest(r.renewed_at, server.since) < holdfast_now() - make_interval(secs => %(lease)s)
+        OR (
+            r.session_pid IS NOT NULL AND r.renewed_at >= server.since
+            AND r.renewed_at < holdfast_now() - make_interval(secs => %(gone)s)
+            AND NOT EXISTS (
+                SELECT FROM pg_stat_activity a
+                WHERE a.pid = r.session_pid AND (a.backend_start IS NULL OR a.backend_start = r.session_start)
+            )
+        )
+    )
+    FOR UPDATE OF r SKIP LOCKED
+), judged AS (
+    SELECT lost.id, lost.draining, marker.text AS marker
+    FROM lost CROSS JOIN LATERAL (
+        SELECT concat_ws('/',
+            (SELECT max(c.checkpoint_id) FROM checkpoints c WHERE c.thread_id = lost.thread_id),
+            (SELECT count(*) FROM checkpoint_writes w WHERE w.thread_id = lost.thread_id),
+            (SELECT max(coalesce(e.done_at, e.begun_at)) FROM holdfast_effect e WHERE e.run_id = lost.id)
+        ) AS text
+    ) AS marker
+), counted AS (
+    SELECT r.id, judged.marker, judged.draining, r.owner AS lost_owner,
+        CASE
+            WHEN judged.draining THEN r.crashes
+            WHEN r.crash_marker = judged.marker THEN r.crashes + 1
+            ELSE 1
+        END AS crashes
+    FROM judged JOIN holdfast_run r ON r.id = judged.id
+)
+UPDATE holdfast_run r SET
+    status = CASE WHEN counted.crashes >= r.max_crashes AND NOT counted.draining THEN 'failed' ELSE 'queued' END,
+    finished_at = CASE WHEN counted.crashes >= r.max_crashes AND NOT counted.draining THEN holdfast_now() END,
+    holds_thread = NOT (counted.crashes >= r.max_crashes AND NOT counted.draining),
+    error = CASE WHEN counted.crashes >= r.max_crashes AND NOT counted.draining THEN jsonb_build_object(
+        'type', 'WorkerDied',
+        'message', format('died %%s times without getting further; last executed by %%s', counted.crashes, r.owner)
+    ) END,
+    token = NULL, owner = NULL, draining = false, crashes = counted.crashes,
+    crash_marker = CASE WHEN counted.draining THEN r.crash_marker ELSE counted.marker END,
+    rung_at = holdfast_now(), rings = 1
+FROM counted WHERE r.id = counted.id
+RETURNING r.*, counted.lost_owner;
+
+-- name: run_sweep_deadlines
+-- Ends what is past its deadline, whoever executes it (R8).
+WITH late AS MATERIALIZED (
+    SELECT id FROM holdfast_run
+    WHERE status IN ('queued', 'running', 'interrupted') AND deadline < holdfast_now()
+    ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED
+)
+UPDATE holdfast_run r SET
+    status = 'failed', settled_by = token, token = NULL, owner = NULL, draining = false, holds_thread = false,
+    finished_at = holdfast_now(), questions = NULL, answers_type = NULL, answers = NULL,
+    error = jsonb_build_object('type', 'DeadlineExceeded', 'message', format('not finished by %%s', r.deadline))
+FROM late WHERE r.id = late.id
+RETURNING r.*;
+
+-- name: run_bells
+-- Stamps the claimable runs whose bell is due (R15) or was lost (R16): one that became due, and one that
+-- nobody answered for a while, a short one where a consumer idles, else a long one that doubles.
+WITH due AS MATERIALIZED (
+    SELECT r.id FROM holdfast_run r
+    WHERE r.status = 'queued' AND r.not_before <= holdfast_now()
+        AND coalesce(r.queue, %(default_queue)s) = ANY(%(queues)s)
+        AND (
+            r.rung_at IS NULL OR r.rung_at < r.not_before
+            OR r.rung_at < holdfast_now() - make_interval(secs => CASE
+                WHEN %(idle)s THEN %(idle_seconds)s
+                ELSE least(%(busy_seconds)s * 2.0 ^ least(greatest(r.rings - 1, 0), 30), %(max_seconds)s)
+            END)
+        )
+        AND (r.holds_thread OR NOT EXISTS (
+            SELECT FROM holdfast_run o
+            WHERE o.thread_id = r.thread_id AND o.id <> r.id AND (
+                o.holds_thread
+                OR (o.status = 'queued' AND o.not_before <= holdfast_now()
+                    AND (o.created_at, o.id) < (r.created_at, r.id))
+            )
+        ))
+    ORDER BY r.priority DESC, r.not_before, r.id LIMIT %(most)s
+    FOR NO KEY UPDATE OF r SKIP LOCKED
+)
+UPDATE holdfast_run r SET rung_at = holdfast_now(), rings = r.rings + 1
+FROM due WHERE r.id = due.id
+RETURNING r.*;
+
+-- name: run_questions_held
+-- For the question of each id: the deepest namespace whose newest checkpoint holds it, the task that asks,
+-- and the bytes of that task's answers so far (R7).
+WITH newest AS MATERIALIZED (
+    SELECT DISTINCT ON (checkpoint_ns) checkpoint_ns, checkpoint_id FROM checkpoints
+    WHERE thread_id = %(thread_id)s ORDER BY checkpoint_ns, checkpoint_id DESC
+)
+SELECT w.checkpoint_ns, w.checkpoint_id, w.task_id, w.type, w.blob,
+    resumed.type AS resumed_type, resumed.blob AS resumed_blob
+FROM newest JOIN checkpoint_writes w
+    ON w.thread_id = %(thread_id)s AND w.checkpoint_ns = newest.checkpoint_ns
+    AND w.checkpoint_id = newest.checkpoint_id AND w.channel = '__interrupt__'
+LEFT JOIN checkpoint_writes resumed
+    ON resumed.thread_id = %(thread_id)s AND resumed.checkpoint_ns = w.checkpoint_ns
+    AND resumed.checkpoint_id = w.checkpoint_id AND resumed.task_id = w.task_id
+    AND resumed.channel = '__resume__'
+ORDER BY length(w.checkpoint_ns) - length(replace(w.checkpoint_ns, '|', '')) + (w.checkpoint_ns <> '')::int DESC;
+
+-- name: run_answer_states
+-- For each (namespace, checkpoint, task) that a question was asked at: whether the checkpoint is still its
+-- namespace's newest, and the task's answers so far (R7).
+SELECT asked.position,
+    asked.checkpoint_id = (
+        SELECT max(c.checkpoint_id) FROM checkpoints c
+        WHERE c.thread_id = %(thread_id)s AND c.checkpoint_ns = asked.checkpoint_ns
+    ) AS newest,
+    w.type, w.blob
+FROM unnest(%(namespaces)s::text[], %(checkpoints)s::text[], %(tasks)s::text[])
+    WITH ORDINALITY AS asked (checkpoint_ns, checkpoint_id, task_id, position)
+LEFT JOIN checkpoint_writes w
+    ON w.thread_id = %(thread_id)s AND w.checkpoint_ns = asked.checkpoint_ns
+    AND w.checkpoint_id = asked.checkpoint_id AND w.task_id = asked.task_id AND w.channel = '__resume__';
+
+-- name: step_record
+-- Adds lines to a run's timeline, or finishes them; refused once the lease is lost (P2).
+WITH fence AS MATERIALIZED (
+    SELECT id FROM holdfast_run
+    WHERE id = %(run_id)s AND token = %(token)s AND status = 'running' FOR KEY SHARE
+), written AS (
+    INSERT INTO holdfast_step (
+        run_id, delivery, step, node, task_id, namespace, owner, started_at, finished_at, outcome
+    )
+    SELECT fence.id, %(delivery)s, line.step, line.node, line.task_id, line.namespace, %(owner)s,
+        line.started_at, line.finished_at, line.outcome
+    FROM fence, unnest(
+        %(steps)s::int[], %(nodes)s::text[], %(task_ids)s::text[], %(namespaces)s::text[],
+        %(started)s::timestamptz[], %(finished)s::timestamptz[], %(outcomes)s::text[]
+    ) AS line (step, node, task_id, namespace, started_at, finished_at, outcome)
+    ON CONFLICT (run_id, delivery, task_id)
+    DO UPDATE SET finished_at = excluded.finished_at, outcome = excluded.outcome
+)
+SELECT count(*) FROM fence;
+-- ---------------------------------------------------------------------------------------------
+-- The saver: upstream's tables checkpoints, checkpoint_blobs, checkpoint_writes, and our mark
+-- holdfast_entry. A fenced statement locks the run's row FOR KEY SHARE while token and status are
+-- still the writer's, writes from that row, and returns how many rows the fence held: 0 means that
+-- another attempt owns the run and that nothing was written (R2). The number of rows written says
+-- nothing, as a repeated or empty write gives 0. All run at READ COMMITTED in autocommit mode.
+-- ---------------------------------------------------------------------------------------------
+
+-- name: saver_guard_session
+-- The limits of R11 and the isolation of R2, where the server knows the setting.
+SELECT set_config(s.name, v.value, false)
+FROM (VALUES
+    ('idle_in_transaction_session_timeout', %(idle)s::text),
+    ('client_connection_check_interval', %(check)s::text),
+    ('default_transaction_isolation', 'read committed')
+) AS v (name, value)
+JOIN pg_settings s ON s.name = v.name
+
+-- name: saver_assume_role
+-- What Django does with OPTIONS["assume_role"].
+SELECT set_config('role', %(role)s::text, false)
+
+-- name: saver_put
+-- Stores a checkpoint with the values of its changed channels. Without a fence, for use outside of a run.
+WITH blobs AS (
+    INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
+    SELECT %(thread_id)s::text, %(checkpoint_ns)s::text, b.channel, b.version, b.type, b.blob
+    FROM unnest(%(channels)b::text[], %(versions)b::text[], %(types)b::text[], %(blobs)b::bytea[])
+        AS b (channel, version, type, blob)
+    ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING
+)
+INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
+VALUES (%(thread_id)s::text, %(checkpoint_ns)s::text, %(checkpoint_id)s::text, %(parent_id)s::text,
+        %(checkpoint)s::jsonb, %(metadata)s::jsonb)
+ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
+DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata
+
+-- name: saver_put_fenced
+-- The same under the fence; with %(enter)s it also marks that the run's input has been applied (R5).
+WITH fence AS MATERIALIZED (
+    SELECT id FROM holdfast_run
+    WHERE id = %(run_id)s::uuid AND token = %(token)s::uuid AND status = 'running'
+    FOR KEY SHARE
+), blobs AS (
+    INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
+    SELECT %(thread_id)s::text, %(checkpoint_ns)s::text, b.channel, b.version, b.type, b.blob
+    FROM fence, unnest(%(channels)b::text[], %(versions)b::text[], %(types)b::text[], %(blobs)b::bytea[])
+        AS b (channel, version, type, blob)
+    ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING
+), saved AS (
+    INSERT INTO checkpoints
+        (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
+    SELECT %(thread_id)s::text, %(checkpoint_ns)s::text, %(checkpoint_id)s::text, %(parent_id)s::text,
+           %(checkpoint)s::jsonb, %(metadata)s::jsonb
+    FROM fence
+    ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
+    DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata
+), entry AS (
+    INSERT INTO holdfast_entry (run_id, thread_id, checkpoint_id)
+    SELECT fence.id, %(thread_id)s::text, %(checkpoint_id)s::text
+    FROM fence
+    WHERE %(enter)s::boolean
+    ON CONFLICT (run_id) DO NOTHING
+)
+SELECT count(*) FROM fence
+
+-- name: saver_put_writes
+-- Stores the pending writes of one task. A repeated write keeps the first value, unless %(replace)s.
+INSERT INTO checkpoint_writes
+    (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
+SELECT %(thread_id)s::text, %(checkpoint_ns)s::text, %(checkpoint_id)s::text, %(task_id)s::text,
+       %(task_path)s::text, w.idx, w.channel, w.type, w.blob
+FROM unnest(%(indexes)b::int[], %(channels)b::text[], %(types)b::text[], %(blobs)b::bytea[])
+    AS w (idx, channel, type, blob)
+ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
+DO UPDATE SET channel = EXCLUDED.channel, type = EXCLUDED.type, blob = EXCLUDED.blob
+WHERE %(replace)s::boolean
+
+-- name: saver_put_writes_fenced
+-- The same under the fence.
+WITH fence AS MATERIALIZED (
+    SELECT id FROM holdfast_run
+    WHERE id = %(run_id)s::uuid AND token = %(token)s::uuid AND status = 'running'
+    FOR KEY SHARE
+), written AS (
+    INSERT INTO checkpoint_writes
+        (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
+    SELECT %(thread_id)s::text, %(checkpoint_ns)s::text, %(checkpoint_id)s::text, %(task_id)s::text,
+           %(task_path)s::text, w.idx, w.channel, w.type, w.blob
+    FROM fence, unnest(%(indexes)b::int[], %(channels)b::text[], %(types)b::text[], %(blobs)b::bytea[])
+        AS w (idx, channel, type, blob)
+    ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
+    DO UPDATE SET channel = EXCLUDED.channel, type = EXCLUDED.type, blob = EXCLUDED.blob
+    WHERE %(replace)s::boolean
+)
+SELECT count(*) FROM fence
+
+-- name: saver_get
+-- One checkpoint by its id, or the newest of the namespace, with its values and pending writes.
+SELECT c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id,
+       c.checkpoint::text, c.metadata::text,
+       v.channels, v.types, v.blobs,
+       w.task_ids, w.channels, w.types, w.blobs, w.task_paths, w.indexes
+FROM checkpoints c
+CROSS JOIN LATERAL (
+    SELECT array_agg(b.channel) AS channels, array_agg(b.type) AS types, array_agg(b.blob) AS blobs
+    FROM jsonb_each_text(c.checkpoint -> 'channel_versions') AS version
+    JOIN checkpoint_blobs b
+      ON b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns
+     AND b.channel = version.key AND b.version = version.value
+) v
+CROSS JOIN LATERAL (
+    SELECT array_agg(p.task_id) AS task_ids, array_agg(p.channel) AS channels, array_agg(p.type) AS types,
+           array_agg(p.blob) AS blobs, array_agg(p.task_path) AS task_paths, array_agg(p.idx) AS indexes
+    FROM checkpoint_writes p
+    WHERE p.thread_id = c.thread_id AND p.checkpoint_ns = c.checkpoint_ns
+      AND p.checkpoint_id = c.checkpoint_id
+) w
+WHERE c.thread_id = %(thread_id)s::text AND c.checkpoint_ns = %(checkpoint_ns)s::text
+  AND c.checkpoint_id = coalesce(%(checkpoint_id)s::text, (
+      SELECT max(n.checkpoint_id) FROM checkpoints n
+      WHERE n.thread_id = %(thread_id)s::text AND n.checkpoint_ns = %(checkpoint_ns)s::text))
+
+-- name: saver_list
+-- A page of checkpoints, newest first; a filter that is NULL is none. Never prepared, so that the
+-- planner sees which filters there are. after_* is the last row of the page before.
+SELECT c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id,
+       c.checkpoint::text, c.metadata::text,
+       v.channels, v.types, v.blobs,
+       w.task_ids, w.channels, w.types, w.blobs, w.task_paths, w.indexes
+FROM (
+    SELECT * FROM checkpoints
+    WHERE (%(thread_id)s::text IS NULL OR thread_id = %(thread_id)s::text)
+      AND (%(checkpoint_ns)s::text IS NULL OR checkpoint_ns = %(checkpoint_ns)s::text)
+      AND (%(checkpoint_id)s::text IS NULL OR checkpoint_id = %(checkpoint_id)s::text)
+      AND (%(before)s::text IS NULL OR checkpoint_id < %(before)s::text)
+      AND (%(filter)s::jsonb IS NULL OR metadata @> %(filter)s::jsonb)
+      AND (%(after_id)s::text IS NULL OR (checkpoint_id, thread_id, checkpoint_ns)
+           < (%(after_id)s::text, %(after_thread)s::text, %(after_ns)s::text))
+    ORDER BY checkpoint_id DESC, thread_id DESC, checkpoint_ns DESC
+    LIMIT %(limit)s::bigint
+) c
+CROSS JOIN LATERAL (
+    SELECT array_agg(b.channel) AS channels, array_agg(b.type) AS types, array_agg(b.blob) AS blobs
+    FROM jsonb_each_text(c.checkpoint -> 'channel_versions') AS version
+    JOIN checkpoint_blobs b
+      ON b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns
+     AND b.channel = version.key AND b.version = version.value
+) v
+CROSS JOIN LATERAL (
+    SELECT array_agg(p.task_id) AS task_ids, array_agg(p.channel) AS channels, array_agg(p.type) AS types,
+           array_agg(p.blob) AS blobs, array_agg(p.task_path) AS task_paths, array_agg(p.idx) AS indexes
+    FROM checkpoint_writes p
+    WHERE p.thread_id = c.thread_id AND p.checkpoint_ns = c.checkpoint_ns
+      AND p.checkpoint_id = c.checkpoint_id
+) w
+ORDER BY c.checkpoint_id DESC, c.thread_id DESC, c.checkpoint_ns DESC
+
+-- name: saver_delete_thread
+-- Everything that upstream's tables hold of one thread.
+WITH writes AS (
+    DELETE FROM checkpoint_writes WHERE thread_id = %(thread_id)s::text
+), blobs AS (
+    DELETE FROM checkpoint_blobs WHERE thread_id = %(thread_id)s::text
+)
+DELETE FROM checkpoints WHERE thread_id = %(thread_id)s::text
+
+-- name: saver_delete_for_runs
+-- The checkpoints whose metadata name one of the runs, their writes, and the values that only they
+-- referred to; a later checkpoint that had one of them as parent is left without.
+WITH doomed AS MATERIALIZED (
+    SELECT thread_id, checkpoint_ns, checkpoint_id, checkpoint -> 'channel_versions' AS versions
+    FROM checkpoints
+    WHERE metadata ->> 'run_id' = ANY (%(run_ids)s::text[])
+), writes AS (
+    DELETE FROM checkpoint_writes w USING doomed d
+    WHERE w.thread_id = d.thread_id AND w.checkpoint_ns = d.checkpoint_ns
+      AND w.checkpoint_id = d.checkpoint_id
+), orphans AS (
+    UPDATE checkpoints c SET parent_checkpoint_id = NULL
+    FROM doomed d
+    WHERE c.thread_id = d.thread_id AND c.checkpoint_ns = d.checkpoint_ns
+      AND c.parent_checkpoint_id = d.checkpoint_id
+      AND (c.metadata ->> 'run_id' = ANY (%(run_ids)s::text[])) IS NOT TRUE
+), freed AS (
+    SELECT DISTINCT d.thread_id, d.checkpoint_ns, version.key AS channel, version.value AS version
+    FROM doomed d, jsonb_each_text(d.versions) AS version
+), blobs AS (
+    DELETE FROM checkpoint_blobs b USING freed f
+    WHERE b.thread_id = f.thread_id AND b.checkpoint_ns = f.checkpoint_ns
+      AND b.channel = f.channel AND b.version = f.version
+      AND NOT EXISTS (
+          SELECT FROM checkpoints k
+          WHERE k.thread_id = f.thread_id AND k.checkpoint_ns = f.checkpoint_ns
+            AND k.checkpoint -> 'channel_versions' ->> f.channel = f.version
+            AND (k.metadata ->> 'run_id' = ANY (%(run_ids)s::text[])) IS NOT TRUE
+      )
+)
+DELETE FROM checkpoints c USING doomed d
+WHERE c.thread_id = d.thread_id AND c.checkpoint_ns = d.checkpoint_ns AND c.checkpoint_id = d.checkpoint_id
+
+-- name: saver_copy_thread
+-- The whole parent chain of a thread, with values and writes, under another thread id.
+WITH blobs AS (
+    INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
+    SELECT %(target)s::text, checkpoint_ns, channel, version, type, blob
+    FROM checkpoint_blobs WHERE thread_id = %(source)s::text
+    ON CONFLICT DO NOTHING
+), writes AS (
+    INSERT INTO checkpoint_writes
+        (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
+    SELECT %(target)s::text, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
+    FROM checkpoint_writes WHERE thread_id = %(source)s::text
+    ON CONFLICT DO NOTHING
+)
+INSERT INTO checkpoints
+    (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata)
+SELECT %(target)s::text, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata
+FROM checkpoints WHERE thread_id = %(source)s::text
+ON CONFLICT DO NOTHING
+
+-- name: saver_missing_tables
+-- Which of the named tables the connection's search path does not lead to.
+SELECT name FROM unnest(%(names)s::text[]) AS name WHERE to_regclass(quote_ident(name)) IS NULL ORDER BY name

@@ -1,0 +1,180 @@
+"""What crosses rooms: frozen readings of rows, which never touch the database themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from holdfast.persistence import codec
+from holdfast.persistence.ids import RunId, ThreadId, Token
+from holdfast.persistence.models.runs import RunStatus
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Typed:
+    """A stored value: its codec type and bytes, decoded only when somebody looks."""
+
+    type: str | None
+    data: bytes | None = field(repr=False)
+
+    @property
+    def value(self) -> Any:
+        """The value. Raises TypeNotAllowedError (P12)."""
+        return codec.loads(self.type, self.data)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """Something that a run asks and waits for: one interrupt."""
+
+    id: str
+    """The interrupt's id, to answer it by."""
+    value: Any
+    """What the graph passed to ``interrupt()``, as JSON."""
+    node: str
+    """The node that asks."""
+    namespace: str
+    """The checkpoint namespace it was asked in; empty at the root."""
+    checkpoint_id: str = field(repr=False)
+    """The checkpoint it was asked on (R7)."""
+    task_id: str = field(repr=False)
+    """The task that asked (R7)."""
+    answered: int = field(repr=False)
+    """How many answers that task had when it asked: the length of its RESUME list (R7)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One reading of a run. It does not change; ``holdfast.get(run.id)`` reads anew."""
+
+    id: RunId
+    graph: str
+    version: str
+    thread_id: ThreadId
+    status: RunStatus
+    queue: str | None
+    """The queue it was sent to; None when the project's routes decide."""
+    priority: int
+    metadata: Mapping[str, Any]
+    idempotency_key: str | None
+    created_at: datetime
+    not_before: datetime
+    """When it is due."""
+    deadline: datetime | None
+    """When it is ended as failed if it has not ended by itself."""
+    started_at: datetime | None
+    finished_at: datetime | None
+    deliveries: int
+    """How often it was claimed."""
+    crashes: int
+    """How often it died without getting further (R12)."""
+    owner: str | None
+    """The process that executes it."""
+    error: Mapping[str, Any] | None
+    """Why it failed: ``type``, ``message`` and, of an exception, ``traceback``."""
+    questions: tuple[Question, ...]
+    """What it waits for, when it is interrupted."""
+    stored_input: Typed = field(repr=False)
+    stored_result: Typed | None = field(repr=False)
+
+    @property
+    def input(self) -> Any:
+        """What it was enqueued with. Raises TypeNotAllowedError (P12)."""
+        return self.stored_input.value
+
+    @property
+    def result(self) -> Any:
+        """The final values of the graph; None until it succeeded. Raises TypeNotAllowedError (P12)."""
+        return None if self.stored_result is None else self.stored_result.value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Session:
+    """The database session that proves a process alive (R9); without a pid only expiry decides."""
+
+    pid: int | None
+    start: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewRun:
+    """What ``enqueue`` asks the ledger to insert."""
+
+    id: RunId
+    thread_id: ThreadId
+    graph: str
+    version: str
+    input: tuple[str, bytes | None] = field(repr=False)
+    context: tuple[str, bytes | None] = field(repr=False)
+    config: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    priority: int
+    queue: str | None
+    multitask_strategy: str
+    idempotency_key: str | None
+    request_hash: str
+    delay: float | None
+    """Seconds from now until it is due, when it was given so; else ``due_at``."""
+    due_at: datetime | None
+    deadline_delay: float | None
+    """Seconds from now until its deadline, when it was given so; else ``deadline_at``, or none at all."""
+    deadline_at: datetime | None
+    max_crashes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """A run that this process owns until it settles it or loses the lease."""
+
+    run: Run
+    token: Token
+    entered: bool
+    """Whether its input has been applied (R5)."""
+    config: Mapping[str, Any]
+    context: Typed = field(repr=False)
+    answers: Typed | None = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bell:
+    """A message to be sent: which run, at which delivery, to which queue."""
+
+    run_id: RunId
+    thread_id: ThreadId
+    graph: str
+    delivery: int
+    queue: str | None
+    priority: int
+    recovery: bool
+    """Whether it goes to the recovery queue, ahead of the backlog (R15)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beat:
+    """What a renewal of one lease learned."""
+
+    run_id: RunId
+    held: bool
+    """Whether the lease is still ours (a row that is being settled counts as ours)."""
+    cancel: bool
+    rollback: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepRecord:
+    """One line of a run's timeline."""
+
+    run_id: UUID
+    delivery: int
+    step: int
+    node: str
+    task_id: str
+    namespace: str
+    owner: str
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: str
+    """``done``, ``failed``, ``interrupted``, ``cached`` or ``running`` (so far, or when its process died)."""

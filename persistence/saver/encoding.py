@@ -1,0 +1,144 @@
+"""Turns checkpoints and writes into the parameters of the saver's statements; touches no database.
+
+Stored form, as upstream's: a plain ``str``, ``int``, ``float``, ``bool`` or None of a channel stands
+in the checkpoint's JSON, any other value in checkpoint_blobs under its channel's version. A plain
+value that JSON or jsonb cannot hold exactly (NaN, infinity, a NUL in a text) goes to the blobs too,
+where both savers find it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    get_serializable_checkpoint_metadata,
+)
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.types import ERROR, _DeltaSnapshot
+
+from holdfast.errors import NotSerializableError
+from holdfast.persistence.codec import Codec
+
+Params = dict[str, Any]
+
+
+def dump(serde: SerializerProtocol, value: Any, field: str) -> tuple[str, bytes]:
+    """Type tag and bytes of one value. Raises NotSerializableError, which names the field."""
+    if isinstance(serde, Codec):
+        return serde.dump_field(value, field=field)
+    return serde.dumps_typed(value)
+
+
+def checkpoint_params(
+    serde: SerializerProtocol,
+    config: RunnableConfig,
+    checkpoint: Checkpoint,
+    metadata: CheckpointMetadata,
+    new_versions: ChannelVersions,
+) -> Params:
+    """Parameters of saver_put. Raises NotSerializableError."""
+    configurable = config["configurable"]
+    inline: dict[str, Any] = {}
+    channels: list[str] = []
+    versions: list[str] = []
+    types: list[str] = []
+    blobs: list[bytes] = []
+    for channel, value in checkpoint["channel_values"].items():
+        if _is_inline(value):
+            inline[channel] = value
+            continue
+        if isinstance(value, _DeltaSnapshot):
+            inline[channel] = True  # upstream's mark that a snapshot stands in the blobs
+        if channel in new_versions:
+            tag, data = dump(serde, value, f"state[{channel!r}]")
+            channels.append(channel)
+            versions.append(str(new_versions[channel]))
+            types.append(tag)
+            blobs.append(data)
+    return {
+        "thread_id": str(configurable["thread_id"]),
+        "checkpoint_ns": configurable.get("checkpoint_ns", ""),
+        "checkpoint_id": checkpoint["id"],
+        "parent_id": configurable.get("checkpoint_id"),
+        "checkpoint": _json({**checkpoint, "channel_values": inline}, "checkpoint"),
+        "metadata": _json(get_serializable_checkpoint_metadata(config, metadata), "metadata"),
+        "channels": channels,
+        "versions": versions,
+        "types": types,
+        "blobs": blobs,
+    }
+
+
+def writes_params(
+    serde: SerializerProtocol,
+    config: RunnableConfig,
+    writes: Sequence[tuple[str, Any]],
+    task_id: str,
+    task_path: str,
+) -> Params:
+    """Parameters of saver_put_writes. Raises NotSerializableError.
+
+    Errors, interrupts and resumes have a place of their own each, where a later one replaces the
+    earlier; of other writes the first stays, as it has been seen.
+    """
+    replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
+    rows: dict[int, tuple[str, str, bytes]] = {}
+    for place, (channel, value) in enumerate(writes):
+        index = WRITES_IDX_MAP.get(channel, place)
+        if channel == ERROR and isinstance(value, BaseException):
+            # LangGraph's serializer stores the repr of an exception, unless it takes the exception
+            # for a model; a failure must be storable in any case.
+            value = repr(value)
+        if replace or index not in rows:
+            rows[index] = (channel, *dump(serde, value, f"write to {channel!r}"))
+    configurable = config["configurable"]
+    return {
+        "thread_id": str(configurable["thread_id"]),
+        "checkpoint_ns": configurable.get("checkpoint_ns", ""),
+        "checkpoint_id": configurable["checkpoint_id"],
+        "task_id": task_id,
+        "task_path": task_path,
+        "indexes": list(rows),
+        "channels": [row[0] for row in rows.values()],
+        "types": [row[1] for row in rows.values()],
+        "blobs": [row[2] for row in rows.values()],
+        "replace": replace,
+    }
+
+
+def json_text(value: Mapping[str, Any], field: str) -> str:
+    """The value as JSON for a jsonb parameter. Raises NotSerializableError."""
+    return _json(value, field)
+
+
+def _is_inline(value: Any) -> bool:
+    if value is None or value is True or value is False:
+        return True
+    if isinstance(value, Enum):
+        return False  # keeps its type in the blobs; in JSON only its value would be left
+    if isinstance(value, str):
+        return "\x00" not in value
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int)
+
+
+def _json(value: Any, field: str) -> str:
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise NotSerializableError(
+            f"{field}: only plain JSON can be stored here: {error}.",
+            field=field,
+            path=field,
+            type=type(value).__name__,
+        ) from None

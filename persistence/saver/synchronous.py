@@ -1,0 +1,238 @@
+"""The saver's calls, each one statement in one round trip on a pooled connection.
+
+It holds no lock and, between calls, no connection: parallel threads write in parallel, and whoever
+iterates ``list`` may call anything else meanwhile. With a fence every put is refused once another
+attempt owns the run (P2); without one it is a plain saver. Connection errors are repeated for up to
+``LEASE`` seconds and are never a node's error (R3).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import psycopg
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+    get_checkpoint_id,
+)
+from langgraph.checkpoint.postgres import PostgresSaver
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from holdfast import faults
+from holdfast.conf import settings
+from holdfast.persistence.codec import codec
+from holdfast.persistence.connections import Connection, retrying
+from holdfast.persistence.fence import Fence
+from holdfast.persistence.saver.decoding import Row, config_of, tuple_of
+from holdfast.persistence.saver.encoding import Params, checkpoint_params, json_text, writes_params
+from holdfast.persistence.sql import query
+
+T = TypeVar("T")
+
+_PAGE = 100  # checkpoints that list() reads at once
+
+
+class SyncSaver(BaseCheckpointSaver[str]):
+    """The synchronous half of DjangoSaver."""
+
+    def __init__(
+        self,
+        *,
+        using: str | None = None,
+        serde: SerializerProtocol | None = None,
+        fence: Fence | None = None,
+    ) -> None:
+        """``using``: the database alias, by default ``HOLDFAST["DATABASE"]``. Opens no connection.
+
+        Raises ConfigurationError.
+        """
+        super().__init__(serde=serde or codec())
+        self.using = using or settings().DATABASE
+        self.fence = fence
+
+    def get_next_version(self, current: str | int | None, channel: None) -> str:  # type: ignore[override]
+        """A version that sorts after ``current`` as text, in upstream's form."""
+        number = 0 if current is None else int(str(current).partition(".")[0])
+        return f"{number + 1:032}.{random.random():016}"  # noqa: S311 - only tells forks apart
+
+    # --- writing
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store the checkpoint; its config. Raises NotSerializableError, LeaseLostError, DatabaseUnreachableError."""
+        params = checkpoint_params(self.serde, config, checkpoint, metadata, new_versions)
+        thread_id, namespace = params["thread_id"], params["checkpoint_ns"]
+        fence = self.fence
+        if fence is None:
+            self._execute("saver_put", params)
+        else:
+            # A subgraph, or another thread that a node writes to, is not the run's own input.
+            enter = not fence.entered and namespace == "" and thread_id == fence.thread_id
+            if enter:
+                faults.point("input-before-first-checkpoint")
+            faults.point("checkpoint-before-commit")
+            self._fenced("saver_put_fenced", {**params, "enter": enter}, fence)
+            if enter:
+                fence.entered = True
+            fence.note_durable(namespace, checkpoint["id"])
+            faults.point("checkpoint-after-commit")
+        return config_of(thread_id, namespace, checkpoint["id"])
+
+    def put_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """Store a task's writes. Raises NotSerializableError, LeaseLostError, DatabaseUnreachableError."""
+        params = writes_params(self.serde, config, writes, task_id, task_path)
+        if self.fence is None:
+            self._execute("saver_put_writes", params)
+        else:
+            faults.point("writes-before-commit")
+            self._fenced("saver_put_writes_fenced", params, self.fence)
+            faults.point("writes-after-commit")
+
+    # --- reading
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """The checkpoint that the config names, or its namespace's newest; None if there is none.
+
+        Raises TypeNotAllowedError, DatabaseUnreachableError.
+        """
+        configurable = config["configurable"]
+        params = {
+            "thread_id": str(configurable["thread_id"]),
+            "checkpoint_ns": configurable.get("checkpoint_ns", ""),
+            "checkpoint_id": get_checkpoint_id(config),
+        }
+        rows = self._rows("saver_get", params)
+        if not rows:
+            return None
+        found = self._tuple(rows[0])
+        if self.fence is not None and params["thread_id"] == self.fence.thread_id:
+            self.fence.note_durable(params["checkpoint_ns"], found.checkpoint["id"])
+        return found
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """The matching checkpoints, newest first, read by pages. Errors as ``get_tuple``."""
+        for page in self._pages(config, filter, before, limit):
+            yield from (self._tuple(row) for row in page)
+
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """The writes that rebuild each DeltaChannel, by upstream's own two queries."""
+        return self._upstream(lambda saver: saver.get_delta_channel_history(config=config, channels=channels))
+
+    # --- upkeep: none of it is fenced; whoever calls it sees to it that no run uses the thread
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Delete all checkpoints, values and writes of the thread."""
+        self._execute("saver_delete_thread", {"thread_id": str(thread_id)})
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Delete the checkpoints that the runs made, with what only they used. Reads the whole table."""
+        if isinstance(run_ids, str):
+            raise TypeError("run_ids is a sequence of run ids, not one str")
+        if run_ids:
+            self._execute("saver_delete_for_runs", {"run_ids": [str(run_id) for run_id in run_ids]})
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy the whole history of a thread to another id; what the target has already stays."""
+        self._execute("saver_copy_thread", {"source": str(source_thread_id), "target": str(target_thread_id)})
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Keep only each namespace's latest checkpoint, or ("delete") nothing, by upstream's own statements.
+
+        Raises NotImplementedError for threads with a DeltaChannel, ValueError for an unknown strategy.
+        """
+        self._upstream(lambda saver: saver.prune(thread_ids, strategy=strategy))
+
+    # --- the ways to the database
+
+    def _pages(
+        self,
+        config: RunnableConfig | None,
+        filter: dict[str, Any] | None,
+        before: RunnableConfig | None,
+        limit: int | None,
+    ) -> Iterator[Sequence[Row]]:
+        configurable = config["configurable"] if config else {}
+        thread_id = configurable.get("thread_id")
+        params: Params = {
+            "thread_id": None if thread_id is None else str(thread_id),
+            "checkpoint_ns": configurable.get("checkpoint_ns"),
+            "checkpoint_id": configurable.get("checkpoint_id"),
+            "before": get_checkpoint_id(before) if before else None,
+            "filter": json_text(filter, "filter") if filter else None,
+            "after_id": None,
+            "after_thread": None,
+            "after_ns": None,
+        }
+        left = None if limit is None else int(limit)
+        while left is None or left > 0:
+            size = _PAGE if left is None else min(_PAGE, left)
+            page = self._rows("saver_list", {**params, "limit": size}, prepare=False)
+            if page:
+                yield page
+            if len(page) < size:
+                return
+            params["after_thread"], params["after_ns"], params["after_id"] = page[-1][:3]
+            left = None if left is None else left - len(page)
+
+    def _tuple(self, row: Row) -> CheckpointTuple:
+        found = tuple_of(self.serde, row)
+        if found is None:  # an old format, which upstream knows how to bring up to date
+            config = config_of(*row[:3])
+            found = self._upstream(lambda saver: saver.get_tuple(config))
+            assert found is not None, "a checkpoint vanished while it was read"
+        return found
+
+    def _upstream(self, work: Callable[[PostgresSaver], T]) -> T:
+        return retrying(self.using, lambda connection: work(PostgresSaver(connection, serde=self.serde)))
+
+    def _fenced(self, name: str, params: Params, fence: Fence) -> None:
+        statement = query(name)
+        params |= fence.params
+
+        def work(connection: Connection) -> int:
+            row = connection.execute(statement, params).fetchone()
+            return int(row[0]) if row else 0
+
+        fence.check(retrying(self.using, work))
+
+    def _execute(self, name: str, params: Params) -> None:
+        statement = query(name)
+        retrying(self.using, lambda connection: connection.execute(statement, params))
+
+    def _rows(self, name: str, params: Params, *, prepare: bool | None = None) -> Sequence[Row]:
+        statement = query(name)
+
+        def work(connection: Connection) -> Sequence[Row]:
+            with psycopg.Cursor(connection) as cursor:
+                cursor.execute(statement, params, prepare=prepare, binary=True)
+                return cursor.fetchall()
+
+        return retrying(self.using, work)

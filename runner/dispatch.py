@@ -1,0 +1,146 @@
+"""The one place that rings: a Celery message that carries a run id and nothing else (idea 1, R15, R17).
+
+A message that is lost, doubled or late changes nothing; so ringing never raises, is never repeated, and
+costs its caller at most RING_TIMEOUT. The sweep rings again for what was not heard.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from celery import Celery, current_app
+
+from holdfast.conf import settings
+from holdfast.persistence.records import Bell
+
+logger = logging.getLogger("holdfast.dispatch")
+
+TASK = "holdfast.run"
+RECOVERY_SUFFIX = ".recovery"
+
+_quiet_until = 0.0
+
+
+def default_queue(app: Celery | None = None) -> str:
+    """The queue of a run that names none: HOLDFAST["QUEUE"], or where the project's routes send it."""
+    if name := settings().QUEUE:
+        return name
+    app = app or current_app._get_current_object()
+    route = app.amqp.router.route({}, TASK)
+    target = route.get("queue")
+    return str(getattr(target, "name", target) or app.conf.task_default_queue)
+
+
+def recovery_queue(name: str) -> str:
+    """The queue that goes ahead of the backlog: every worker that consumes ``name`` consumes it too."""
+    return name + RECOVERY_SUFFIX
+
+
+def ring(bell: Bell) -> bool:
+    """Ring for one run; whether the broker took the message. Never raises."""
+    return ring_all([bell]) == 1
+
+
+def ring_all(bells: Iterable[Bell]) -> int:
+    """Ring for several runs, giving up at the first failure; how many the broker took. Never raises."""
+    global _quiet_until
+    waiting = list(bells)
+    if not waiting or time.monotonic() < _quiet_until:
+        return 0
+    app = current_app._get_current_object()
+    try:
+        if _shares_the_database(app):
+            return _send(app, waiting, time.monotonic() + settings().RING_TIMEOUT)
+        return _ringer().send(app, waiting, settings().RING_TIMEOUT)
+    except Exception as error:  # noqa: BLE001 - R17: whatever the broker's client raises, the sweep rings
+        # The next callers do not pay for the same outage again.
+        _quiet_until = time.monotonic() + settings().RING_TIMEOUT
+        logger.warning(
+            "could not ring for %d runs (%s: %s); the sweep will", len(waiting), type(error).__name__, error
+        )
+        return 0
+
+
+def _shares_the_database(app: Celery) -> bool:
+    # Our transport by alias publishes on the caller's own Django connection: no thread may stand between.
+    return str(app.conf.broker_write_url or app.conf.broker_url or "").startswith("holdfast://")
+
+
+def _send(app: Celery, bells: list[Bell], give_up: float) -> int:
+    rung = 0
+    plain = default_queue(app)
+    with app.producer_or_acquire() as producer:
+        for bell in bells:
+            if time.monotonic() > give_up:
+                raise TimeoutError(f"{rung} of {len(bells)} messages sent in time")
+            target = bell.queue or plain
+            app.send_task(
+                TASK,
+                args=[str(bell.run_id)],
+                task_id=f"{bell.run_id}.{bell.delivery}",
+                producer=producer,
+                retry=False,
+                ignore_result=True,
+                priority=bell.priority or None,
+                shadow=f"graph:{bell.graph}",
+                argsrepr=f"<run={bell.run_id} thread={bell.thread_id}>",
+                kwargsrepr="{}",
+                # None would inherit the project's limits (seen); a run may take days.
+                time_limit=0,
+                soft_time_limit=0,
+                **_route(target, recovery=bell.recovery, named=bell.queue is not None),
+            )
+            rung += 1
+    return rung
+
+
+def _route(target: str, *, recovery: bool, named: bool) -> dict[str, Any]:
+    if recovery:
+        return {"queue": recovery_queue(target)}
+    return {"queue": target} if named else {}
+
+
+class _Ringer:
+    """A thread that talks to the broker, so that one which hangs costs the caller only the wait for it."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[tuple[Celery, list[Bell], float, queue.SimpleQueue[Any]]] = (
+            queue.SimpleQueue()
+        )
+        threading.Thread(target=self._run, name="holdfast-ringer", daemon=True).start()
+
+    def send(self, app: Celery, bells: list[Bell], timeout: float) -> int:
+        answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._jobs.put((app, bells, time.monotonic() + timeout, answer))
+        try:
+            outcome = answer.get(timeout=timeout)
+        except queue.Empty:
+            raise TimeoutError(f"the broker did not answer within {timeout} s") from None
+        if isinstance(outcome, Exception):
+            raise outcome
+        return int(outcome)
+
+    def _run(self) -> None:
+        while True:
+            app, bells, give_up, answer = self._jobs.get()
+            try:
+                answer.put(_send(app, bells, give_up))
+            except Exception as error:  # noqa: BLE001 - handed to the caller
+                answer.put(error)
+
+
+_the_ringer: tuple[int, _Ringer] | None = None
+
+
+def _ringer() -> _Ringer:
+    import os
+
+    global _the_ringer
+    if _the_ringer is None or _the_ringer[0] != os.getpid():  # a thread does not survive a fork
+        _the_ringer = (os.getpid(), _Ringer())
+    return _the_ringer[1]

@@ -1,0 +1,50 @@
+"""Attend to a bell: claim, execute, settle. What the Celery task and ``run_now`` both call."""
+
+from __future__ import annotations
+
+import logging
+
+from holdfast.persistence import ledger
+from holdfast.persistence.fence import Fence
+from holdfast.persistence.ids import RunId
+from holdfast.persistence.records import Claim, Run
+from holdfast.runner import dispatch
+from holdfast.runner.runs.claim import claimed
+from holdfast.runner.runs.execute import Drained, execute
+from holdfast.runner.runs.process import Execution, Process, here
+from holdfast.runner.runs.settle import settle
+from holdfast.runner.runs.timeline import Timeline
+
+logger = logging.getLogger("holdfast.attend")
+
+
+def attend(run_id: RunId) -> Run | None:
+    """Execute the run as far as it goes; None if it was not to be had, or was lost on the way.
+
+    Raises RunFailedError after a failed run has been settled.
+    """
+    process = here()
+    if process.draining:  # the bell had been taken already: pass it on (R13)
+        dispatch.ring(ledger.bell(ledger.get(run_id)))
+        return None
+    with claimed(process, run_id) as claim:
+        if claim is None:
+            logger.debug("run %s is not to be had", run_id)
+            return None
+        return _attempt(process, claim)
+
+
+def _attempt(process: Process, claim: Claim) -> Run | None:
+    run = claim.run
+    execution = Execution(
+        claim=claim,
+        fence=Fence(run.id, claim.token, run.thread_id, entered=claim.entered),
+        timeline=Timeline(run_id=run.id, delivery=run.deliveries, owner=process.owner),
+    )
+    with process.executing(execution):
+        try:
+            outcome = execute(claim, execution)
+        except BaseException:  # the process is told to stop at once: give the run back, then obey
+            settle(claim, execution, Drained())
+            raise
+        return settle(claim, execution, outcome)

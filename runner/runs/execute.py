@@ -1,0 +1,218 @@
+"""Execute: run the graph of a claimed run from where it stands to where it stops.
+
+Decides what is sent into the graph (R5, R6, R7), attaches saver, store and cache under the run's fence,
+and says how it stopped. It writes nothing itself; what a node or the saver writes carries the fence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphDrained
+from langgraph.pregel import Pregel
+from langgraph.types import Command, Interrupt
+
+from holdfast import faults
+from holdfast.errors import LeaseLostError
+from holdfast.graphs import registry
+from holdfast.graphs.spec import GraphSpec
+from holdfast.persistence import DjangoCache, DjangoSaver, DjangoStore, ledger
+from holdfast.persistence.records import Claim
+from holdfast.runner.discovery import discover
+from holdfast.runner.runs import questions
+from holdfast.runner.runs.attempt import Attempt, attempt_scope
+from holdfast.runner.runs.process import Execution
+
+logger = logging.getLogger("holdfast.execute")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """The graph came to its end."""
+
+    values: Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interrupted:
+    """The graph asks."""
+
+    interrupts: tuple[Interrupt, ...]
+    spec: GraphSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drained:
+    """The graph stopped at a step boundary because it was asked to."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failed:
+    """The graph raised."""
+
+    exception: BaseException = field(repr=False)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """For the run row."""
+        kind = type(self.exception)
+        return {
+            "type": kind.__qualname__
+            if kind.__module__ == "builtins"
+            else f"{kind.__module__}.{kind.__qualname__}",
+            "message": str(self.exception).replace("\0", "")[:2000],
+            "traceback": "".join(traceback.format_exception(self.exception)).replace("\0", "")[-8000:],
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lost:
+    """Another attempt owns the run: nothing is left to do."""
+
+
+Outcome = Finished | Interrupted | Drained | Failed | Lost
+
+
+def execute(claim: Claim, execution: Execution) -> Outcome:
+    """Run the graph until it ends, asks, fails, is drained, or the lease is lost."""
+    try:
+        discover()
+        spec = registry.get(claim.run.graph, claim.run.version)
+        graph = _attached(spec, execution)
+        attempt = _attempt(claim, execution, spec)
+        config = _config(claim, execution)
+        with attempt_scope(attempt):
+            faults.point("input-before-first-checkpoint")
+            sent = _what_to_send(claim, attempt.answers)
+            stream = _Stream()
+            arguments = {
+                "context": claim.context.value,
+                "stream_mode": ["updates", "values"],
+                "durability": "sync",
+                "control": execution.control,
+            }
+            if spec.is_async:
+                _loop().run(stream.aread(graph, sent, config, arguments))
+            else:
+                stream.read(graph, sent, config, arguments)
+    except GraphDrained:
+        return Drained()
+    except Exception as error:  # noqa: BLE001 - the boundary of the task: whatever a graph raises fails its run
+        return (
+            Lost() if execution.fence.lost or isinstance(error, LeaseLostError) else Failed(exception=error)
+        )
+    if execution.fence.lost:
+        return Lost()
+    if stream.interrupts:
+        return Interrupted(interrupts=tuple(stream.interrupts), spec=spec)
+    return Finished(values=stream.latest)
+
+
+class _Stream:
+    """Reads a graph's stream: the newest values, and the interrupts that it stopped with."""
+
+    def __init__(self) -> None:
+        self.latest: Any = None
+        self.interrupts: list[Interrupt] = []
+
+    def read(self, graph: Pregel, sent: Any, config: RunnableConfig, arguments: Mapping[str, Any]) -> None:
+        for mode, payload in graph.stream(sent, config, **arguments):
+            self._take(mode, payload)
+
+    async def aread(
+        self, graph: Pregel, sent: Any, config: RunnableConfig, arguments: Mapping[str, Any]
+    ) -> None:
+        async for mode, payload in graph.astream(sent, config, **arguments):
+            self._take(mode, payload)
+
+    def _take(self, mode: str, payload: Any) -> None:
+        if mode == "values":
+            self.latest = payload
+        elif isinstance(payload, dict) and (asked := payload.get("__interrupt__")):
+            self.interrupts.extend(asked)
+
+
+def _attached(spec: GraphSpec, execution: Execution) -> Pregel:
+    saver = DjangoSaver(fence=execution.fence).with_allowlist(spec.allowlist)
+    cache = DjangoCache(on_hit=execution.timeline.cache_hit)
+    return spec.compile().copy({"checkpointer": saver, "store": DjangoStore(), "cache": cache})
+
+
+def _attempt(claim: Claim, execution: Execution, spec: GraphSpec) -> Attempt:
+    answers: dict[str, Any] = {}
+    if claim.answers is not None:
+        given = claim.answers.value
+        answers = questions.to_send(claim.run.thread_id, claim.run.questions, given, spec.allowlist)
+    return Attempt(
+        run_id=claim.run.id,
+        thread_id=claim.run.thread_id,
+        delivery=claim.run.deliveries,
+        alias=ledger.alias(),
+        owner=claim.run.owner or "",
+        fence=execution.fence,
+        answers=answers,
+    )
+
+
+def _what_to_send(claim: Claim, answers: Mapping[str, Any]) -> Any:
+    if not claim.entered:
+        return claim.run.input
+    return Command(resume=dict(answers)) if answers else None
+
+
+def _config(claim: Claim, execution: Execution) -> RunnableConfig:
+    run = claim.run
+    config: dict[str, Any] = dict(claim.config)
+    config["configurable"] = {
+        **config.get("configurable", {}),
+        "thread_id": run.thread_id,
+        "run_id": str(run.id),
+    }
+    config["metadata"] = {
+        **config.get("metadata", {}),
+        "run_id": str(run.id),
+        "holdfast_delivery": run.deliveries,
+        "holdfast_owner": run.owner,
+    }
+    config["callbacks"] = [execution.timeline]
+    config["run_name"] = f"graph:{run.graph}"
+    return config  # type: ignore[return-value]  # built key by key from checked input
+
+
+class _Loop:
+    """One event-loop thread a process, for graphs that are async only."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="holdfast-loop", daemon=True).start()
+
+    def run(self, coroutine: Any) -> None:
+        """Run the coroutine there, and wait for it, with this thread's context variables."""
+        import contextvars
+
+        context = contextvars.copy_context()
+        done: Any = asyncio.run_coroutine_threadsafe(_in_context(coroutine, context), self._loop)
+        done.result()
+
+
+async def _in_context(coroutine: Any, context: Any) -> None:
+    await asyncio.get_running_loop().create_task(coroutine, context=context)
+
+
+_the_loop: tuple[int, _Loop] | None = None
+
+
+def _loop() -> _Loop:
+    import os
+
+    global _the_loop
+    if _the_loop is None or _the_loop[0] != os.getpid():  # a thread does not survive a fork
+        _the_loop = (os.getpid(), _Loop())
+    return _the_loop[1]

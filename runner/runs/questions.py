@@ -1,0 +1,76 @@
+"""Which question an answer belongs to (R7, P13).
+
+An interrupt's id names the task that asks, not the question: a node that asks twice asks both times under
+one id. So a question is recorded with where it was asked (the deepest namespace that holds the id, that
+namespace's newest checkpoint, the task) and with n, how many answers the task had by then. An answer is
+sent only while the checkpoint is still the newest one there and the task still has n answers; otherwise it
+has been applied before the crash.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from holdfast.persistence import codec, ledger
+from holdfast.persistence.ids import ThreadId
+from holdfast.persistence.records import Question
+
+
+def waiting(
+    thread_id: ThreadId, interrupts: Sequence[Any], allow: frozenset[tuple[str, str]]
+) -> list[Question]:
+    """The questions behind the interrupts that a graph has just stopped with."""
+    values = {interrupt.id: interrupt.value for interrupt in interrupts}
+    found: dict[str, Question] = {}
+    for row in ledger.questions_held(thread_id):  # deepest namespace first
+        for interrupt in codec.loads(row["type"], row["blob"], extra=allow):
+            if interrupt.id in values and interrupt.id not in found:
+                found[interrupt.id] = Question(
+                    id=interrupt.id,
+                    value=_shown(values[interrupt.id]),
+                    node=_node(row["checkpoint_ns"], row, interrupt),
+                    namespace=row["checkpoint_ns"],
+                    checkpoint_id=row["checkpoint_id"],
+                    task_id=row["task_id"],
+                    answered=_answers(row["resumed_type"], row["resumed_blob"], allow),
+                )
+    return [found[interrupt_id] for interrupt_id in values if interrupt_id in found]
+
+
+def to_send(
+    thread_id: ThreadId,
+    questions: Sequence[Question],
+    answers: Mapping[str, Any],
+    allow: frozenset[tuple[str, str]],
+) -> dict[str, Any]:
+    """Those of the answers that have not been applied yet."""
+    asked = [question for question in questions if question.id in answers]
+    if not asked:
+        return {}
+    states = ledger.answer_states(thread_id, asked)
+    return {
+        question.id: answers[question.id]
+        for question, state in zip(asked, states, strict=True)
+        if state["newest"] and _answers(state["type"], state["blob"], allow) == question.answered
+    }
+
+
+def _answers(type_: str | None, blob: bytes | None, allow: frozenset[tuple[str, str]]) -> int:
+    if type_ is None:
+        return 0
+    given = codec.loads(type_, blob, extra=allow)
+    return len(given) if isinstance(given, list) else 1
+
+
+def _node(namespace: str, row: Mapping[str, Any], interrupt: Any) -> str:
+    return str(row.get("node") or namespace.rpartition("|")[2].partition(":")[0])
+
+
+def _shown(value: Any) -> Any:
+    """The question as JSON, for people, the admin and the command line."""
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError):
+        return repr(value)

@@ -1,0 +1,74 @@
+"""Settle: write down how an attempt ended, give the thread free, and ring for who comes next."""
+
+from __future__ import annotations
+
+import logging
+
+from holdfast.errors import HoldfastError, LeaseLostError, NotSerializableError, RunFailedError
+from holdfast.persistence import codec, ledger
+from holdfast.persistence.models.runs import RunStatus
+from holdfast.persistence.records import Claim, Run
+from holdfast.runner import dispatch
+from holdfast.runner.runs import questions
+from holdfast.runner.runs.execute import Drained, Failed, Finished, Interrupted, Lost, Outcome
+from holdfast.runner.runs.process import Execution
+from holdfast.runner.signals import run_settled
+
+logger = logging.getLogger("holdfast.settle")
+
+
+def settle(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
+    """The run as it stands now; None if the lease was lost, in which case nothing was written (P2).
+
+    Raises RunFailedError after a failed run has been settled, for Flower and Sentry to see.
+    """
+    try:
+        run = _write(claim, execution, outcome)
+    except LeaseLostError:
+        run = None
+    if run is None:
+        logger.warning("run %s was taken over; this attempt wrote nothing more", claim.run.id)
+        return None
+    if run.status.ended:
+        dispatch.ring_all(ledger.freed_thread(run.thread_id))
+    elif run.status is RunStatus.QUEUED:
+        dispatch.ring(ledger.bell(run))
+    logger.info("run %s of %s: %s", run.id, run.graph, run.status)
+    if isinstance(outcome, Failed) and run.status is RunStatus.FAILED:
+        raise RunFailedError(
+            f"run {run.id} of graph {run.graph!r} failed: {type(outcome.exception).__name__}",
+            run_id=run.id,
+            error=run.error,
+        ) from outcome.exception
+    return run
+
+
+def _write(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
+    def inside(run: Run) -> None:
+        run_settled.send(sender=Run, run=run)
+
+    lines = execution.timeline.take()
+    ledger.retried(lambda: ledger.record_steps(claim, lines))
+    match outcome:
+        case Finished(values=values):
+            try:
+                result = codec.dumps(values, field="result")
+            except NotSerializableError as error:
+                return ledger.settle(
+                    claim, RunStatus.FAILED, error=Failed(exception=error).error, inside=inside
+                )
+            return ledger.settle(claim, RunStatus.SUCCEEDED, result=result, inside=inside)
+        case Interrupted(interrupts=interrupts, spec=spec):
+            asked = questions.waiting(claim.run.thread_id, interrupts, spec.allowlist)
+            if len(asked) < len({interrupt.id for interrupt in interrupts}):
+                raise HoldfastError(f"run {claim.run.id} asks questions that are not on its checkpoints")
+            return ledger.settle(claim, RunStatus.INTERRUPTED, questions=asked, inside=inside)
+        case Drained() if execution.cancel_since is not None:
+            error = {"type": "Cancelled", "message": "cancelled between two steps"}
+            return ledger.settle(claim, RunStatus.CANCELLED, error=error, inside=inside)
+        case Drained():
+            return ledger.hand_over(claim)
+        case Failed() as failed:
+            return ledger.settle(claim, RunStatus.FAILED, error=failed.error, inside=inside)
+        case Lost():
+            return None
