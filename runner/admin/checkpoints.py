@@ -54,9 +54,9 @@ class CheckpointAdmin(ReadOnlyAdmin):
     """Checkpoints by thread; of one thread, the newest first."""
 
     change_form_template = "holdfast/admin/checkpoint.html"
-    list_display = ("in_thread", "namespace", "checkpoint", "step", "source", "written", "stored_size")
+    list_display = ("in_thread", "namespace", "id_shown", "step", "source", "written", "stored_size")
     list_columns = ("key", "thread_id", "checkpoint_ns", "checkpoint_id", "step", "source", "ts", "size")
-    list_display_links = ("checkpoint",)
+    list_display_links = ("id_shown",)
     list_filter = (ThreadFilter, NamespaceFilter)
     search_fields = ("thread_id",)
     search_help_text = "A whole thread id"
@@ -68,7 +68,7 @@ class CheckpointAdmin(ReadOnlyAdmin):
                 "fields": (
                     "in_thread",
                     "namespace",
-                    "checkpoint_id",
+                    "id_shown",
                     "parent",
                     ("step", "source"),
                     ("written", "stored_size"),
@@ -126,7 +126,7 @@ class CheckpointAdmin(ReadOnlyAdmin):
         return row.checkpoint_ns or values.empty()
 
     @admin.display(description="checkpoint")
-    def checkpoint(self, row: CheckpointView) -> str:
+    def id_shown(self, row: CheckpointView) -> str:
         return row.checkpoint_id
 
     @admin.display(description="parent")

@@ -93,7 +93,7 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
             wanted = Q(id=UUID(term))
         except ValueError:
             wanted = Q(idempotency_key=term)
-        return queryset.filter(wanted | Q(thread_id__startswith=term)), False
+        return queryset.filter(wanted | Q(thread__id__startswith=term)), False
 
     def render_change_form(
         self,

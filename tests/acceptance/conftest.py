@@ -92,4 +92,4 @@ def stage(
 @pytest.fixture
 def execution_log(tmp_path: Path) -> ExecutionLog:
     """A file for ``long_steps`` to write into."""
-    return ExecutionLog(tmp_path / "executed.jsonl")
+    return ExecutionLog(tmp_path / "executed.log")

@@ -1,12 +1,14 @@
-"""Reads what the example graph ``long_steps`` writes: one line for every step that was executed."""
+"""What the example graphs ``long_steps…`` say of their executions: how often each step began and ended, and where."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from holdfast.graphs.examples.long_steps import read_log
+
+Sibling = tuple[int, int]
+"""A step and the index of one of its parallel siblings, both from 0."""
 
 
 class ExecutionLog:
@@ -18,18 +20,39 @@ class ExecutionLog:
     def __str__(self) -> str:
         return str(self.path)
 
-    def __len__(self) -> int:
-        return len(list(iter(self)))
+    def lines(self) -> list[tuple[str, int, int, int]]:
+        """(``begin`` or ``end``, step, sibling, process id) so far; empty before the first."""
+        return read_log(self.path) if self.path.exists() else []
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """The lines so far, oldest first; one that is still being written is left out."""
-        if not self.path.exists():
-            return
-        for line in self.path.read_text("utf-8").split("\n")[:-1]:
-            yield json.loads(line)
+    def begun(self) -> Counter[Sibling]:
+        """How often each sibling of each step began."""
+        return Counter((step, index) for what, step, index, _ in self.lines() if what == "begin")
 
-    def counts(self, *fields: str) -> Counter[Any]:
-        """How often each value (a tuple, for several fields) of ``fields`` stands in the log."""
-        if len(fields) == 1:
-            return Counter(entry.get(fields[0]) for entry in self)
-        return Counter(tuple(entry.get(field) for field in fields) for entry in self)
+    def ended(self) -> Counter[Sibling]:
+        """How often each sibling of each step came to its end."""
+        return Counter((step, index) for what, step, index, _ in self.lines() if what == "end")
+
+    def repeated(self) -> list[Sibling]:
+        """What began again after it had ended: never anything whose writes were committed (P3)."""
+        seen: set[Sibling] = set()
+        again = []
+        for what, step, index, _ in self.lines():
+            if what == "end":
+                seen.add((step, index))
+            elif (step, index) in seen:
+                again.append((step, index))
+        return again
+
+    def pids(self) -> list[int]:
+        """The processes that executed something, in the order of their first line."""
+        return list(dict.fromkeys(pid for *_, pid in self.lines()))
+
+    def in_flight(self) -> dict[Sibling, int]:
+        """What began and has not ended, with the process id of its latest beginning."""
+        open_: dict[Sibling, int] = {}
+        for what, step, index, pid in self.lines():
+            if what == "begin":
+                open_[step, index] = pid
+            else:
+                open_.pop((step, index), None)
+        return open_
