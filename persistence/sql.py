@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib.resources import files
-from typing import LiteralString, cast
+from typing import LiteralString
 
 _HEADING = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
@@ -22,4 +22,4 @@ def _statements() -> dict[str, str]:
 
 def query(name: str) -> LiteralString:
     """The statement of that name in queries.sql. Raises KeyError."""
-    return cast(LiteralString, _statements()[name])
+    return _statements()[name]

@@ -1,8 +1,8 @@
-"""Django settings of the test suite: the reference site on the machine's PostgreSQL."""
+"""Django settings of the test suite: the reference site on whatever PostgreSQL there is."""
 
 from __future__ import annotations
 
-import os
+from tests import database
 
 SECRET_KEY = "only-for-tests"
 DEBUG = False
@@ -39,14 +39,5 @@ TEMPLATES = [
         },
     }
 ]
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": os.environ.get("PGDATABASE", "holdfast"),
-        "HOST": os.environ.get("PGHOST", "127.0.0.1"),
-        "PORT": os.environ.get("PGPORT", "5432"),
-        "USER": os.environ.get("PGUSER", "postgres"),
-        "PASSWORD": os.environ.get("PGPASSWORD", ""),
-    }
-}
+DATABASES = {"default": database.choose()}
 HOLDFAST: dict[str, object] = {}

@@ -43,5 +43,5 @@ INSERT INTO checkpoint_migrations (v) SELECT generate_series(0, 9) ON CONFLICT D
 
 class Migration(migrations.Migration):
     initial = True
-    dependencies: list[tuple[str, str]] = []
+    dependencies = []
     operations = [migrations.RunSQL(TABLES, migrations.RunSQL.noop)]

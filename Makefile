@@ -1,0 +1,56 @@
+# Needs Python >= 3.11 and make; everything else is installed into .venv from constraints.txt.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+DOCS   ?=
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo up test lint format bench constraints build clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+venv: $(STAMP) ## Make the virtual environment from pinned, hashed dependencies
+
+$(STAMP): constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Holdfast needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP) ## The whole story in a minute: kill -9, take-over, approval, cache (DOCS=folder)
+	@$(BIN)/holdfast demo $(DOCS)
+
+up: $(STAMP) ## PostgreSQL, worker, beat, web and Flower in one terminal
+	@$(BIN)/holdfast up $(ARGS)
+
+test: $(STAMP) ## The whole suite (ARGS="-k name" for a part)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## ruff, mypy, import-linter, missing migrations
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run --skip-checks --settings tests.offline
+
+format: $(STAMP) ## Write the code as `make lint` wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## Runs per second, latency, recovery seconds, memory
+	@$(BIN)/python -m bench $(ARGS)
+
+constraints: $(STAMP) ## Pin anew what pyproject.toml asks for (needs uv on the machine)
+	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
+	    --no-emit-index-url --generate-hashes --custom-compile-command "make constraints" \
+	    --output-file constraints.txt --upgrade --quiet
+
+build: $(STAMP) ## Make sdist and wheel in dist/
+	$(BIN)/python -m build --no-isolation
+
+clean: ## Remove what the targets made, the embedded database included
+	rm -rf $(VENV) .holdfast dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,19 @@
+#!/usr/bin/env python
+"""Django's command line for the reference site."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run one management command under the site's settings, or those of the environment."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "holdfast.runner.site.settings")
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()
