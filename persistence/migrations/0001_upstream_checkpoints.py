@@ -2,7 +2,7 @@
 
 What ``PostgresSaver.setup()`` and ``PostgresStore.setup()`` would do is done and noted where they
 look, so that they find nothing to do; tables that they have made, and what is in them, are left as
-they are. Reversing drops our view and leaves upstream's tables and data.
+they are. Reversing leaves upstream's tables and data.
 """
 
 from __future__ import annotations
@@ -13,32 +13,14 @@ from django.db import migrations, models
 
 from holdfast.persistence.upstream import bring_up
 
-# Django's admin takes no composite keys. The parts of the key are joined by a control character,
-# which none of them holds.
-VIEW = """
-CREATE OR REPLACE VIEW holdfast_checkpoint AS
-SELECT concat_ws(chr(31), checkpoint_id, checkpoint_ns, thread_id) AS id,
-       thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id,
-       metadata ->> 'run_id' AS run_id,
-       CASE WHEN jsonb_typeof(metadata -> 'step') = 'number' THEN (metadata ->> 'step')::numeric::integer END AS step,
-       metadata ->> 'source' AS source,
-       checkpoint ->> 'ts' AS created,
-       checkpoint, metadata
-FROM checkpoints
-"""
-
-
 def make_or_adopt(apps: Any, schema_editor: Any) -> None:
     """Also called on databases other than Holdfast's, where a project routes no migrations away."""
     if schema_editor.connection.vendor == "postgresql":
         bring_up(schema_editor)
-        schema_editor.execute(VIEW)
 
 
-def drop_view(apps: Any, schema_editor: Any) -> None:
+def leave(apps: Any, schema_editor: Any) -> None:
     """Upstream's tables, and what is in them, stay."""
-    if schema_editor.connection.vendor == "postgresql":
-        schema_editor.execute("DROP VIEW IF EXISTS holdfast_checkpoint")
 
 
 class Migration(migrations.Migration):
@@ -47,7 +29,7 @@ class Migration(migrations.Migration):
     dependencies = []
 
     operations = [
-        migrations.RunPython(make_or_adopt, drop_view, atomic=False),
+        migrations.RunPython(make_or_adopt, leave, atomic=False),
         migrations.CreateModel(
             name="Checkpoint",
             fields=[
@@ -101,27 +83,6 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": "checkpoint_blobs",
-                "managed": False,
-            },
-        ),
-        migrations.CreateModel(
-            name="CheckpointEntry",
-            fields=[
-                ("id", models.TextField(primary_key=True, serialize=False)),
-                ("thread_id", models.TextField()),
-                ("checkpoint_ns", models.TextField()),
-                ("checkpoint_id", models.TextField()),
-                ("parent_checkpoint_id", models.TextField(null=True)),
-                ("run_id", models.TextField(null=True)),
-                ("step", models.IntegerField(null=True)),
-                ("source", models.TextField(null=True)),
-                ("created", models.TextField(null=True)),
-                ("checkpoint", models.JSONField()),
-                ("metadata", models.JSONField()),
-            ],
-            options={
-                "verbose_name": "checkpoint",
-                "db_table": "holdfast_checkpoint",
                 "managed": False,
             },
         ),

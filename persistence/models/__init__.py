@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from holdfast.persistence.models.checkpoints import (
-    Checkpoint,
-    CheckpointBlob,
-    CheckpointEntry,
-    CheckpointWrite,
+from holdfast.persistence.models.admin_views import (
+    CheckpointChannelView,
+    CheckpointView,
+    CheckpointWriteView,
 )
+from holdfast.persistence.models.checkpoints import Checkpoint, CheckpointBlob, CheckpointWrite
 from holdfast.persistence.models.effects import Effect, EffectState
 from holdfast.persistence.models.node_cache import NodeCacheEntry
 from holdfast.persistence.models.runs import (
@@ -25,8 +25,10 @@ __all__ = [
     "CancelRequest",
     "Checkpoint",
     "CheckpointBlob",
-    "CheckpointEntry",
+    "CheckpointChannelView",
+    "CheckpointView",
     "CheckpointWrite",
+    "CheckpointWriteView",
     "Effect",
     "EffectState",
     "Entry",

@@ -68,29 +68,3 @@ class CheckpointWrite(models.Model):
 
     def __str__(self) -> str:
         return f"{self.thread_id} {self.channel} {self.task_id}"
-
-
-class CheckpointEntry(models.Model):
-    """A checkpoint under a single key, over the view holdfast_checkpoint: for Django's admin, which
-    takes no composite keys. Read-only.
-    """
-
-    id = models.TextField(primary_key=True)
-    thread_id = models.TextField()
-    checkpoint_ns = models.TextField()
-    checkpoint_id = models.TextField()
-    parent_checkpoint_id = models.TextField(null=True)  # noqa: DJ001 - NULL: none
-    run_id = models.TextField(null=True)  # noqa: DJ001 - NULL: not made by a run
-    step = models.IntegerField(null=True)
-    source = models.TextField(null=True)  # noqa: DJ001 - NULL: unknown
-    created = models.TextField(null=True)  # noqa: DJ001 - upstream's ISO 8601 text
-    checkpoint = models.JSONField()
-    metadata = models.JSONField()
-
-    class Meta:
-        managed = False
-        db_table = "holdfast_checkpoint"
-        verbose_name = "checkpoint"
-
-    def __str__(self) -> str:
-        return f"{self.thread_id} {self.checkpoint_id}"
