@@ -290,7 +290,7 @@ WHERE id = %(id)s AND status = 'cancelled' AND holds_thread RETURNING id;
 
 -- name: run_mark_incarnation
 -- Writes the marker that a crash or promotion of the server has emptied (R9).
-INSERT INTO holdfast_incarnation (only, since) VALUES (true, holdfast_now()) ON CONFLICT DO NOTHING;
+INSERT INTO holdfast_incarnation (singleton, since) VALUES (true, holdfast_now()) ON CONFLICT DO NOTHING;
 
 -- name: run_sweep_lost
 -- Turns lost leases into queued or, after too many deaths in one place, failed runs (R9, R10, R12).

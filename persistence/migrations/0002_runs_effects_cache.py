@@ -82,7 +82,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Incarnation",
             fields=[
-                ("only", models.BooleanField(default=True, primary_key=True, serialize=False)),
+                ("singleton", models.BooleanField(default=True, primary_key=True, serialize=False)),
                 ("since", models.DateTimeField()),
             ],
             options={
