@@ -15,227 +15,22 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from holdfast.graphs.examples.plaintext import Paragraph
+from holdfast.graphs.examples.plaintext import CLOSING, Paragraph
 
-STOP_WORDS = frozenset(
-    [
-        "a",
-        "about",
-        "above",
-        "after",
-        "again",
-        "all",
-        "almost",
-        "also",
-        "although",
-        "always",
-        "am",
-        "an",
-        "and",
-        "another",
-        "any",
-        "are",
-        "as",
-        "at",
-        "away",
-        "be",
-        "because",
-        "been",
-        "before",
-        "being",
-        "below",
-        "between",
-        "both",
-        "but",
-        "by",
-        "can",
-        "cannot",
-        "come",
-        "could",
-        "did",
-        "do",
-        "does",
-        "doing",
-        "done",
-        "down",
-        "during",
-        "each",
-        "either",
-        "else",
-        "enough",
-        "even",
-        "ever",
-        "every",
-        "few",
-        "first",
-        "for",
-        "from",
-        "further",
-        "get",
-        "gets",
-        "give",
-        "given",
-        "go",
-        "goes",
-        "going",
-        "good",
-        "got",
-        "had",
-        "has",
-        "have",
-        "having",
-        "he",
-        "her",
-        "here",
-        "hers",
-        "him",
-        "his",
-        "how",
-        "however",
-        "i",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "itself",
-        "just",
-        "keep",
-        "kept",
-        "last",
-        "less",
-        "let",
-        "like",
-        "made",
-        "make",
-        "makes",
-        "many",
-        "may",
-        "me",
-        "might",
-        "mine",
-        "more",
-        "most",
-        "much",
-        "must",
-        "my",
-        "need",
-        "neither",
-        "never",
-        "new",
-        "next",
-        "no",
-        "none",
-        "nor",
-        "not",
-        "nothing",
-        "now",
-        "of",
-        "off",
-        "often",
-        "on",
-        "once",
-        "one",
-        "only",
-        "or",
-        "other",
-        "others",
-        "our",
-        "ours",
-        "out",
-        "over",
-        "own",
-        "per",
-        "put",
-        "rather",
-        "really",
-        "run",
-        "said",
-        "same",
-        "say",
-        "says",
-        "see",
-        "seen",
-        "she",
-        "should",
-        "since",
-        "so",
-        "some",
-        "something",
-        "still",
-        "such",
-        "take",
-        "taken",
-        "than",
-        "that",
-        "the",
-        "their",
-        "theirs",
-        "them",
-        "themselves",
-        "then",
-        "there",
-        "therefore",
-        "these",
-        "they",
-        "thing",
-        "things",
-        "this",
-        "those",
-        "though",
-        "three",
-        "through",
-        "thus",
-        "to",
-        "together",
-        "too",
-        "two",
-        "under",
-        "until",
-        "up",
-        "upon",
-        "us",
-        "use",
-        "used",
-        "uses",
-        "using",
-        "very",
-        "via",
-        "was",
-        "way",
-        "we",
-        "well",
-        "were",
-        "what",
-        "whatever",
-        "when",
-        "where",
-        "whether",
-        "which",
-        "while",
-        "who",
-        "whoever",
-        "whole",
-        "whom",
-        "whose",
-        "why",
-        "will",
-        "with",
-        "within",
-        "without",
-        "would",
-        "yes",
-        "yet",
-        "you",
-        "your",
-        "yours",
-        "e.g",
-        "i.e",
-        "etc",
-        "vs",
-    ]
-)
+_COMMON = """
+a about above after again all almost also although always am an and another any are as at away be
+because been before being below between both but by can cannot come could did do does doing done down
+during each either else enough even ever every few first for from further get gets give given go goes
+going good got had has have having he her here hers him his how however i if in into is it its itself
+just keep kept last less let like made make makes many may me might mine more most much must my need
+neither never new next no none nor not nothing now of off often on once one only or other others our
+ours out over own per put rather really run said same say says see seen she should since so some
+something still such take taken than that the their theirs them themselves then there therefore these
+they thing things this those though three through thus to together too two under until up upon us use
+used uses using very via was way we well were what whatever when where whether which while who whoever
+whole whom whose why will with within without would yes yet you your yours e.g i.e etc vs
+"""
+STOP_WORDS = frozenset(_COMMON.split())
 _DANGLING = re.compile(
     r"(?:this|that|these|those|it|its|they|their|he|she|but|and|or|so|then|thus|however|otherwise|also|here|there"
     r"|such|instead|therefore|again|else|both|neither|one|because|which|each|the same|the other)\b",
@@ -243,7 +38,7 @@ _DANGLING = re.compile(
 )
 _LABEL = re.compile(r"\A[A-Z]\w*(?: \w+)?: ([A-Z])")
 """Such as "Purpose: " before a sentence of its own."""
-_WORD = re.compile(r"[A-Za-zÀ-ÖØ-öø-ÿ][A-Za-zÀ-ÖØ-öø-ÿ'’\-]*")
+_WORD = re.compile(r"[A-Za-zÀ-ÖØ-öø-ÿ][A-Za-zÀ-ÖØ-öø-ÿ'\u2019\-]*")
 _SUFFIXES = (
     "ations",
     "ation",
@@ -273,7 +68,7 @@ class _Candidate:
 
 def stem(word: str) -> str:
     """A word without its commonest endings, so that ``runs`` and ``running`` count as one."""
-    word = word.lower().replace("’", "'").removesuffix("'s").removesuffix("n't")
+    word = word.lower().replace("\u2019", "'").removesuffix("'s").removesuffix("n't")
     for suffix in _SUFFIXES:
         if word.endswith(suffix) and len(word) - len(suffix) >= 3:
             word = word[: -len(suffix)]
@@ -285,7 +80,7 @@ def stem(word: str) -> str:
 
 def stems(text: str) -> list[str]:
     """The stems of the words that carry meaning, in order."""
-    words = (word.lower().strip("-'’") for word in _WORD.findall(text))
+    words = (word.lower().strip("-'\u2019") for word in _WORD.findall(text))
     return [stem(word) for word in words if len(word) > 2 and word not in STOP_WORDS]
 
 
@@ -347,7 +142,7 @@ def _shape(sentence: str) -> float:
     if sentence.count("(") != sentence.count(")"):
         return 0.0
     value = 1.0
-    if not sentence.rstrip("\"'”’)").endswith((".", "!", "…")):
+    if not sentence.rstrip(CLOSING).endswith((".", "!", "…")):
         value *= 0.4  # a fragment, a heading, a question
     if not sentence[0].isupper():
         value *= 0.5
@@ -378,4 +173,4 @@ def _overlap(one: frozenset[str], other: frozenset[str], weights: dict[str, floa
 
 def _finished(sentence: str) -> str:
     sentence = _LABEL.sub(lambda found: found.group(1), sentence)
-    return sentence if sentence.rstrip("\"'”’)").endswith((".", "!", "?", "…")) else f"{sentence}."
+    return sentence if sentence.rstrip(CLOSING).endswith((".", "!", "?", "…")) else f"{sentence}."

@@ -31,7 +31,9 @@ _INLINE = [
     (re.compile(r"<?https?://[^\s>)]+>?"), ""),
 ]
 _ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|vs|cf|al|approx|Mr|Mrs|Ms|Dr|Prof|St|No|Fig|[A-Z])\.$")
-_BREAK = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]*[A-Z0-9])")
+CLOSING = "\"'\u201d\u2019)"
+"""What may stand between the end of a sentence and the next blank."""
+_BREAK = re.compile(rf"(?<=[.!?])[{CLOSING}]*\s+(?=[\"'\u201c\u2018(]*[A-Z0-9])")
 _CELL = 40
 """Table cells shorter than this many characters are data, not text."""
 
@@ -106,7 +108,7 @@ def split(text: str) -> list[str]:
     found: list[str] = []
     start = 0
     for match in _BREAK.finditer(text):
-        if not _ABBREVIATION.search(text[start : match.start()].rstrip("\"'”’)")):
+        if not _ABBREVIATION.search(text[start : match.start()].rstrip(CLOSING)):
             found.append(text[start : match.end()].strip())
             start = match.end()
     found.append(text[start:].strip())

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from holdfast.graphs.examples import extract, plaintext
 
 _NAME = re.compile(
-    r"\b(?:i\s*['’]m|i am|my name\s*(?:is|['’]s)|call me|this is)\s+(?!(?:a|an|the|not|in|from|at|so|very)\b)"
-    r"([A-ZÀ-Þ][\w'’\-]*(?:\s+[A-ZÀ-Þ][\w'’\-]*)?)"
+    r"\b(?i:i\s*['\u2019]m|i am|my name\s*(?:is|['\u2019]s)|call me|this is)\s+"
+    r"(?!(?:A|An|The|Not|In|From|At|So|Very)\b)"
+    r"([A-ZÀ-Þ][\w'\u2019\-]*(?:\s+[A-ZÀ-Þ][\w'\u2019\-]*)?)"
 )
 _ASKS_NAME = re.compile(r"\b(?:my name|who am i|what am i called)\b", re.I)
 _ASKS = re.compile(
@@ -27,6 +28,7 @@ _KINDS = {
     "age": {"year", "old", "ag", "born"},
     "do": {"work", "job", "am", "profession"},
 }
+_GREETING = re.compile(r"(?:hi|hello|hey|good (?:morning|evening|day|afternoon))\W*\Z", re.I)
 _FIRST_MEETING = "Hello. I remember what you tell me in this thread, and give it back when you ask."
 
 
@@ -49,7 +51,7 @@ def is_question(sentence: str) -> bool:
 
 
 def _noted(told: Sequence[str], first: bool) -> str:
-    if not told:
+    if not any(extract.stems(sentence) for sentence in told) or _GREETING.match(" ".join(told)):
         return _FIRST_MEETING
     name = _NAME.search(" ".join(told))
     greeting = f"Hello, {name.group(1)}. " if name and first else ""
