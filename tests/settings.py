@@ -17,6 +17,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "holdfast.persistence",
     "holdfast.runner",
+    "holdfast.graphs.examples",
 ]
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",

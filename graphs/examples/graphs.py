@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from holdfast.graphs.examples import approval, chat, joke, long_steps
+from holdfast.graphs.examples import approval, chat, digest, joke, long_steps
 
-__all__ = ["approval", "chat", "joke", "long_steps"]
+__all__ = ["approval", "chat", "digest", "joke", "long_steps"]
