@@ -219,14 +219,19 @@ class _Reader:
 class _Checker(_Reader):
     """Looks at the types without building anything."""
 
-    models = False
+    def __init__(self, codec: Codec) -> None:
+        super().__init__(codec)
+        self.models = False
+        self.seen: set[Key] = set()
 
     def build(self, code: int, payload: Any) -> Any:
         if code == EXT_NUMPY_ARRAY:
             rebuild_array(payload)
         elif code != EXT_DELTA_SNAPSHOT:
-            part = Payload.parse(code, payload)
-            self.codec.resolve(part.module, part.name)
+            kind = (payload[0], payload[1])
+            if kind not in self.seen:
+                self.codec.resolve(*kind)
+                self.seen.add(kind)
             self.models = self.models or code == EXT_PYDANTIC_V2
 
 

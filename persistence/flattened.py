@@ -11,7 +11,10 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
+
+from langgraph.types import Send
 
 _PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
 _LISTS = (list, tuple, set, frozenset, deque)
@@ -24,8 +27,10 @@ def find_flattened(value: Any, path: str, again: Callable[[Any], Any]) -> tuple[
     at 100 messages takes some 0.1 ms.
     """
     for place, model in _models(value, path):
-        held = [(name, part) for name, part in vars(model).items() if _holds_objects(part)]
-        held += [(n, part) for n, part in (model.__pydantic_extra__ or {}).items() if _holds_objects(part)]
+        fields = model.__dict__ | extra if (extra := model.__pydantic_extra__) else model.__dict__
+        held = [
+            (name, part) for name, part in fields.items() if type(part) not in _PLAIN and _holds_objects(part)
+        ]
         if not held:
             continue
         rebuilt = again(model)
@@ -35,53 +40,64 @@ def find_flattened(value: Any, path: str, again: Callable[[Any], Any]) -> tuple[
     return None
 
 
-def _is_model(value: Any) -> bool:
-    return (
-        hasattr(value, "model_dump") and hasattr(value, "__pydantic_extra__") and not isinstance(value, type)
-    )
+@lru_cache(maxsize=4096)
+def _sort(kind: type) -> str:
+    """What the walk does with values of that type."""
+    if kind in _PLAIN:
+        return "plain"
+    if issubclass(kind, dict):
+        return "dict"
+    if issubclass(kind, _LISTS):
+        return "list"
+    if hasattr(kind, "model_dump") and hasattr(kind, "__pydantic_extra__"):
+        return "model"
+    if dataclasses.is_dataclass(kind):
+        return "dataclass"
+    return "send" if issubclass(kind, Send) else "other"
 
 
-def _inside(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
+def _inside(value: Any, sort: str) -> Iterator[tuple[str, Any]]:
+    if sort == "dict":
         yield from ((f'["{key}"]', part) for key, part in value.items())
-    elif isinstance(value, _LISTS):
+    elif sort == "list":
         yield from ((f"[{index}]", part) for index, part in enumerate(value))
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+    elif sort == "dataclass":
         yield from ((f".{f.name}", getattr(value, f.name)) for f in dataclasses.fields(value))
-    elif hasattr(value, "node") and hasattr(value, "arg"):  # Send
+    elif sort == "send":
         yield ".arg", value.arg
 
 
 def _models(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if _is_model(value):
+    sort = _sort(type(value))
+    if sort == "model":
         yield path, value
-        return
-    for step, part in _inside(value):
-        if type(part) not in _PLAIN:
-            yield from _models(part, path + step)
+    else:
+        for step, part in _inside(value, sort):
+            if type(part) not in _PLAIN:
+                yield from _models(part, path + step)
 
 
 def _holds_objects(value: Any) -> bool:
-    if type(value) in _PLAIN:
+    if value is None:
         return False
-    if isinstance(value, dict):
-        return any(_holds_objects(part) for part in value.values())
-    if isinstance(value, _LISTS):
-        return any(_holds_objects(part) for part in value)
-    return _is_model(value) or dataclasses.is_dataclass(value)
+    sort = _sort(type(value))
+    if sort == "dict":
+        return any(type(part) not in _PLAIN and _holds_objects(part) for part in value.values())
+    if sort == "list":
+        return any(type(part) not in _PLAIN and _holds_objects(part) for part in value)
+    return sort in {"model", "dataclass"}
 
 
 def _same_types(before: Any, after: Any) -> bool:
-    if isinstance(before, dict):
+    sort = _sort(type(before))
+    if sort == "dict":
         return isinstance(after, dict) and all(
             key in after and _same_types(part, after[key]) for key, part in before.items()
         )
-    if isinstance(before, (list, tuple)):
+    if sort == "list" and isinstance(before, (list, tuple)):
         return (
             isinstance(after, (list, tuple))
             and len(before) == len(after)
             and all(_same_types(a, b) for a, b in zip(before, after, strict=True))
         )
-    if _is_model(before) or dataclasses.is_dataclass(before):
-        return type(before) is type(after)
-    return True
+    return sort not in {"model", "dataclass"} or type(before) is type(after)
