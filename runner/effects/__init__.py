@@ -122,7 +122,9 @@ def task(
     def decorate(body: Callable[..., Any]) -> Task[Any, Any]:
         shown = name or getattr(body, "__qualname__", type(body).__qualname__)
         _check(shown, effect, is_async(body), retry_policy, cache_policy, reconcile)
-        stock = langgraph.func.task(retry_policy=retry_policy, cache_policy=cache_policy, timeout=timeout)(body)
+        stock = langgraph.func.task(retry_policy=retry_policy, cache_policy=cache_policy, timeout=timeout)(
+            body
+        )
         made: Task[Any, Any] = Task(
             body,
             retry_policy=stock.retry_policy,
@@ -159,6 +161,8 @@ def _check(
     if effect == "at_most_once" and retry_policy:
         raise refuse("no retry policy applies to an at_most_once effect; whether to repeat it is asked.")
     if effect != "keyed" and cache_policy is not None:
-        raise refuse(f"a cached {effect} effect would not happen at all; only keyed ones take a cache_policy.")
+        raise refuse(
+            f"a cached {effect} effect would not happen at all; only keyed ones take a cache_policy."
+        )
     if reconcile is not None and effect != "at_most_once":
         raise refuse("reconcile= is for at_most_once effects; the outcome of the others is always known.")

@@ -108,7 +108,11 @@ def _once(guarded: Guarded, attempt: Attempt) -> Steps:
     if isinstance(begun, ledger.Record):
         if begun.state == "done":
             return _loads(place, begun)
-        number, used, why = begun.attempts, begun.answers, begun.error or "the process ended while it was executed"
+        number, used, why = (
+            begun.attempts,
+            begun.answers,
+            begun.error or "the process ended while it was executed",
+        )
     else:
         number, used, why = begun, 0, ""
     while True:
@@ -128,7 +132,7 @@ def _once(guarded: Guarded, attempt: Attempt) -> Steps:
             work = partial(guarded.reconcile, guarded.effect(number), *guarded.args, **guarded.kwargs)
             try:
                 verdict = _verdict((yield Body(guarded.effect(number), work)))
-            except Exception:  # noqa: BLE001 - a reconcile that fails knows nothing, and the run asks
+            except Exception:
                 logger.warning("reconcile of %s failed", place.call.function, exc_info=True)
         problem = ""
         while verdict is None:

@@ -75,7 +75,9 @@ def current_effect() -> CurrentEffect:
     """The effect whose body is being executed. Raises EffectError elsewhere."""
     effect = _current.get()
     if effect is None:
-        raise EffectError("current_effect() was called outside of the body of a @holdfast.task.", function=None)
+        raise EffectError(
+            "current_effect() was called outside of the body of a @holdfast.task.", function=None
+        )
     return effect
 
 

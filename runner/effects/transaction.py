@@ -108,7 +108,9 @@ def _execute(
 def _refuse_if_nested(connection: BaseDatabaseWrapper, place: Place) -> None:
     outer = _current.get()
     if outer is not None and outer.kind == "transactional":
-        reason = f"it is called from the transactional effect {outer.function}, whose transaction may roll back"
+        reason = (
+            f"it is called from the transactional effect {outer.function}, whose transaction may roll back"
+        )
     elif connection.in_atomic_block or not connection.settings_dict.get("AUTOCOMMIT", True):
         reason = f"a transaction of the database {connection.alias!r} is open already, and may roll back"
     else:
