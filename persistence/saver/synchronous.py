@@ -58,7 +58,7 @@ class SyncSaver(BaseCheckpointSaver[str]):
         self.using = using or settings().DATABASE
         self.fence = fence
 
-    def get_next_version(self, current: str | int | None, channel: None) -> str:  # type: ignore[override]
+    def get_next_version(self, current: str | int | None, channel: None) -> str:
         """A version that sorts after ``current`` as text, in upstream's form."""
         number = 0 if current is None else int(str(current).partition(".")[0])
         return f"{number + 1:032}.{random.random():016}"  # noqa: S311 - only tells forks apart
@@ -214,25 +214,19 @@ class SyncSaver(BaseCheckpointSaver[str]):
         return retrying(self.using, lambda connection: work(PostgresSaver(connection, serde=self.serde)))
 
     def _fenced(self, name: str, params: Params, fence: Fence) -> None:
-        statement = query(name)
-        params |= fence.params
-
-        def work(connection: Connection) -> int:
-            row = connection.execute(statement, params).fetchone()
-            return int(row[0]) if row else 0
-
-        fence.check(retrying(self.using, work))
+        rows = self._rows(name, params | fence.params)
+        fence.check(rows[0][0])
 
     def _execute(self, name: str, params: Params) -> None:
         statement = query(name)
-        retrying(self.using, lambda connection: connection.execute(statement, params))
+        retrying(self.using, lambda connection: psycopg.Cursor(connection).execute(statement, params))
 
     def _rows(self, name: str, params: Params, *, prepare: bool | None = None) -> Sequence[Row]:
         statement = query(name)
 
         def work(connection: Connection) -> Sequence[Row]:
-            with psycopg.Cursor(connection) as cursor:
-                cursor.execute(statement, params, prepare=prepare, binary=True)
-                return cursor.fetchall()
+            # Not connection.cursor(): a lent connection is Django's, whose cursors bind on the client.
+            cursor = psycopg.Cursor(connection)
+            return cursor.execute(statement, params, prepare=prepare, binary=True).fetchall()
 
         return retrying(self.using, work)
