@@ -258,7 +258,7 @@ async def arun(guarded: Guarded, body: Callable[[], Awaitable[Any]]) -> Any:
             while True:
                 try:
                     if isinstance(step, Io):
-                        outcome = await asyncio.get_running_loop().run_in_executor(_threads(), step.work)
+                        outcome = await _in_thread(step.work)
                     else:
                         reset = _current.set(step.effect)
                         try:
@@ -273,6 +273,18 @@ async def arun(guarded: Guarded, body: Callable[[], Awaitable[Any]]) -> Any:
                     step = steps.send(outcome)
         except StopIteration as stop:
             return stop.value
+
+
+async def _in_thread(work: Callable[[], Any]) -> Any:
+    """Do it in a thread; when cancelled, wait for its end, so that nothing is written after the attempt's end."""
+    future = asyncio.get_running_loop().run_in_executor(_threads(), work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait({future})
+        if not future.cancelled():
+            future.exception()
+        raise
 
 
 _executor: tuple[int, ThreadPoolExecutor] | None = None

@@ -48,6 +48,7 @@ def transactional(place: Place, attempt: Attempt, effect: CurrentEffect, body: C
     fresh = connection.connection is None
     deadline: float | None = None
     pause = _FIRST_PAUSE
+    used: list[Any] = []
     try:
         while True:
             record = ledger.find(attempt.alias, place.call.key)
@@ -55,11 +56,12 @@ def transactional(place: Place, attempt: Attempt, effect: CurrentEffect, body: C
                 record.check(place.call)
                 return place.codec.loads_typed((record.result_type or "null", bytes(record.result or b"")))
             try:
-                return _execute(connection, place, attempt, effect, body)
+                used.clear()
+                return _execute(connection, place, attempt, effect, body, used)
             except _AlreadyRecordedError:
                 continue
             except Exception as error:
-                if not _is_broken(connection):
+                if used and not used[0].closed:
                     raise
                 connection.close()
                 if _idled(error):
@@ -86,8 +88,11 @@ def _execute(
     attempt: Attempt,
     effect: CurrentEffect,
     body: Callable[[], Any],
+    used: list[Any],
 ) -> Any:
     with transaction.atomic(using=attempt.alias, durable=True):
+        # Django connects anew on its way out of atomic(), so the session in use is kept for the caller.
+        used.append(connection.connection)
         with connection.cursor() as cursor:
             ledger.open_transaction(cursor, settings().IDLE_IN_TRANSACTION)
         reset = _current.set(effect)
@@ -119,11 +124,6 @@ def _refuse_if_nested(connection: BaseDatabaseWrapper, place: Place) -> None:
         f"The transactional effect {place.call.function} cannot be executed here: {reason}.",
         function=place.call.function,
     )
-
-
-def _is_broken(connection: BaseDatabaseWrapper) -> bool:
-    raw = connection.connection
-    return raw is None or bool(raw.closed) or bool(raw.broken)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

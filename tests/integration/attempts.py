@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from holdfast.persistence import DjangoSaver
@@ -53,7 +55,11 @@ def take_over(old: Attempt) -> Attempt:
     run.token = new_token()
     run.deliveries += 1
     run.save(update_fields=["token", "deliveries"])
-    return _attempt(run)
+    try:
+        return _attempt(run)
+    finally:
+        if threading.current_thread() is not threading.main_thread():
+            connection.close()
 
 
 def _attempt(run: RunRow) -> Attempt:
@@ -77,11 +83,11 @@ def config(attempt: Attempt) -> dict[str, Any]:
     return {"configurable": {"thread_id": attempt.thread_id}}
 
 
-def execute(graph: Any, value: Any, attempt: Attempt, **options: Any) -> Any:
+def execute(graph: Any, value: Any, attempt: Attempt, *, durability: Any = "sync", **attach: Any) -> Any:
     """Invoke the graph as the executor does: saver with the attempt's fence, sync durability."""
-    attached = graph.copy({"checkpointer": DjangoSaver(fence=attempt.fence), **options})
+    attached = graph.copy({"checkpointer": DjangoSaver(fence=attempt.fence), **attach})
     with attempt_scope(attempt):
-        return attached.invoke(value, config(attempt), durability="sync")
+        return attached.invoke(value, config(attempt), durability=durability)
 
 
 async def aexecute(graph: Any, value: Any, attempt: Attempt) -> Any:
