@@ -57,6 +57,8 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("attempts", models.IntegerField(default=1)),
+                ("answers", models.IntegerField(default=0)),
+                ("error", models.TextField(default="")),
                 ("result_type", models.CharField(max_length=32, null=True)),
                 ("result", models.BinaryField(null=True)),
                 ("begun_at", models.DateTimeField()),
