@@ -56,10 +56,13 @@ ON CONFLICT (run_id) DO UPDATE SET rollback = holdfast_cancel_request.rollback O
 -- Takes a run that is due, whose thread is its own or free, and that is the thread's oldest due one
 -- (R4). Accepts its own token again, for a claim whose commit got no answer (R3). A run that died twice
 -- where it stands is given only to a process that executes nothing else (R12). Two claims of one
--- thread's runs at once: the partial unique index refuses the second.
-WITH thread AS MATERIALIZED (
-    SELECT id FROM holdfast_thread
-    WHERE id = (SELECT thread_id FROM holdfast_run WHERE id = %(id)s) FOR KEY SHARE
+-- thread's runs at once: the partial unique index refuses the second. It waits for no lock longer than
+-- lock_timeout, which the first part sets for this transaction before the others lock anything (R11).
+WITH limits AS MATERIALIZED (
+    SELECT set_config('lock_timeout', %(lock_timeout)s, true)
+), thread AS MATERIALIZED (
+    SELECT t.id FROM limits, holdfast_thread t
+    WHERE t.id = (SELECT thread_id FROM holdfast_run WHERE id = %(id)s) FOR KEY SHARE OF t
 )
 UPDATE holdfast_run r SET
     status = 'running', token = %(token)s, owner = %(owner)s, draining = false, holds_thread = true,

@@ -60,10 +60,14 @@ def _since(moment: datetime | None, until: datetime | None = None) -> str:
 
 
 def _table(*columns: str, title: str | None = None) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False
+    )
     for column in columns:
         right = column in {"step", "delivery", "deliveries", "crashes", "took", "age", "attempts"}
-        table.add_column(column, justify="right" if right else "left", no_wrap=column in {"id", "status", "outcome"})
+        table.add_column(
+            column, justify="right" if right else "left", no_wrap=column in {"id", "status", "outcome"}
+        )
     return table
 
 
@@ -107,7 +111,11 @@ def effects_table(effects: Iterable[Effect]) -> Table:
     table = _table("effect", "kind", "state", "attempts", "key", title="Effects")
     for effect in effects:
         table.add_row(
-            Text(effect.function), Text(effect.kind), status(effect.state), str(effect.attempts), Text(effect.key[:16])
+            Text(effect.function),
+            Text(effect.kind),
+            status(effect.state),
+            str(effect.attempts),
+            Text(effect.key[:16]),
         )
     return table
 
@@ -115,7 +123,11 @@ def effects_table(effects: Iterable[Effect]) -> Table:
 def value(content: Any) -> Text:
     """A stored value as indented JSON, cut where it grows long."""
     text = content if isinstance(content, str) else json.dumps(plain(content), indent=2, ensure_ascii=False)
-    cut = text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + f"\n… {len(text) - LONGEST_VALUE} more characters"
+    cut = (
+        text
+        if len(text) <= LONGEST_VALUE
+        else text[:LONGEST_VALUE] + f"\n… {len(text) - LONGEST_VALUE} more characters"
+    )
     return Text(cut)
 
 
@@ -149,7 +161,9 @@ def run_view(
         parts.append(Panel(Text(message), title="failed", title_align="left", border_style="red"))
     if payload and run.status == "succeeded":
         parts.append(
-            Panel(value(decoded(lambda: run.result)), title="result", title_align="left", border_style="green")
+            Panel(
+                value(decoded(lambda: run.result)), title="result", title_align="left", border_style="green"
+            )
         )
     if steps:
         parts += [Text(), timeline(steps)]
@@ -164,7 +178,10 @@ def _head(run: Run) -> list[tuple[str, RenderableType]]:
         ("graph", Text(f"{run.graph} (version {run.version})")),
         ("thread", Text(run.thread_id)),
         ("status", status(str(run.status))),
-        ("deliveries", Text(f"{run.deliveries}" + (f", {run.crashes} crashes without progress" if run.crashes else ""))),
+        (
+            "deliveries",
+            Text(f"{run.deliveries}" + (f", {run.crashes} crashes without progress" if run.crashes else "")),
+        ),
     ]
     if run.started_at:
         lines.append(("took", Text(_since(run.started_at, run.finished_at))))

@@ -59,7 +59,12 @@ def run_facts(run: Run, *, payload: bool = True) -> dict[str, Any]:
         "finished_at": run.finished_at,
         "error": run.error,
         "questions": [
-            {"id": question.id, "node": question.node, "namespace": question.namespace, "value": question.value}
+            {
+                "id": question.id,
+                "node": question.node,
+                "namespace": question.namespace,
+                "value": question.value,
+            }
             for question in run.questions
         ],
     }

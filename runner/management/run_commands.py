@@ -100,7 +100,9 @@ def runs(
     from holdfast.runner.management import display, facts
 
     if status is not None and status not in RunStatus.values:
-        raise typer.BadParameter(f"{status!r} is not one of {', '.join(RunStatus.values)}", param_hint="--status")
+        raise typer.BadParameter(
+            f"{status!r} is not one of {', '.join(RunStatus.values)}", param_hint="--status"
+        )
     found = api.runs(status=status, graph=graph, thread_id=thread, limit=limit)
     if as_json:
         facts.dump([facts.run_facts(run, payload=False) for run in found])
@@ -179,7 +181,9 @@ def resume(
 
 def cancel(
     run_id: Id,
-    rollback: Annotated[bool, typer.Option("--rollback", help="Also delete what it wrote to its thread.")] = False,
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Also delete what it wrote to its thread.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask for a run's end."""
@@ -249,5 +253,3 @@ def _follow(run_id: UUID, timeout: float | None, live: Any) -> Any:
             if left is not None and left <= 0:
                 raise
             live.update(display.run_view(api.get(run_id), api.steps(run_id), payload=False), refresh=True)
-
-

@@ -21,7 +21,6 @@ from holdfast.persistence.ids import ThreadId, new_run_id, parse_thread_id
 from holdfast.persistence.records import NewRun, Run
 from holdfast.runner import dispatch
 
-
 Strategy = Literal["enqueue", "reject", "interrupt", "rollback"]
 When = datetime | timedelta | float | None
 

@@ -25,7 +25,6 @@ from holdfast.graphs import registry
 from holdfast.graphs.spec import GraphSpec
 from holdfast.persistence import DjangoSaver, DjangoStore, ledger
 from holdfast.persistence.records import Claim
-
 from holdfast.runner.runs import questions
 from holdfast.runner.runs.attempt import Attempt, attempt_scope
 from holdfast.runner.runs.process import Execution
@@ -151,7 +150,8 @@ def _attempt(claim: Claim, execution: Execution, spec: GraphSpec) -> Attempt:
     answers: dict[str, Any] = {}
     if claim.answers is not None:
         given = claim.answers.value
-        answers = questions.to_send(claim.run.thread_id, claim.run.questions, given, spec.allowlist)
+        with ledger.pooled():
+            answers = questions.to_send(claim.run.thread_id, claim.run.questions, given, spec.allowlist)
     return Attempt(
         run_id=claim.run.id,
         thread_id=claim.run.thread_id,
