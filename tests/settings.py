@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-SECRET_KEY = "only-for-tests"  # noqa: S105
+SECRET_KEY = "only-for-tests"
 DEBUG = False
 ALLOWED_HOSTS = ["*"]
 USE_TZ = True
