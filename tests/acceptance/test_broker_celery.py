@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from celery import Celery
 
 from tests.acceptance.broker_stage import WAIT, Stage, Worker, app, enter
 from tests.servers import PrivatePostgres, private_postgres
@@ -78,7 +79,7 @@ class House:
     def all_done(self) -> None:
         eventually(lambda: self.messages() == 0)
 
-    def sessions(self, *, but: str = "") -> list[int]:
+    def sessions(self) -> list[int]:
         """The backends of this database other than the one that asks and the test's own connection."""
         with psycopg.connect(self.server.dsn(self.database), autocommit=True) as connection:
             own = self.connection.transport.link.session
@@ -254,9 +255,10 @@ def test_p7_a_stopping_worker_acknowledges_what_it_ends_and_gives_back_the_rest(
 
 def test_remote_control_and_events_work_and_leave_nothing_behind(house: House) -> None:
     workers = [house.worker("one"), house.worker("two")]
-    control = app.control
-    with app.connection_for_read(house.url) as connection:
-        inspect = control.inspect(connection=connection, timeout=5, limit=2)
+    operator = Celery("stage", broker=house.url, set_as_current=False)
+    control = operator.control
+    with operator.connection_for_read() as connection:
+        inspect = control.inspect(timeout=5, limit=2)
         assert set(inspect.ping()) == {"one@test", "two@test"}
         house.send("a")
         visit = house.stage.next()
@@ -266,26 +268,19 @@ def test_remote_control_and_events_work_and_leave_nothing_behind(house: House) -
         seen: list[str] = []
 
         def notice(event: dict[str, Any]) -> None:
+            if not seen:
+                visit.go()
             seen.append(event["type"])
-            if event["type"] == "task-succeeded":
-                receiver.should_stop = True
+            receiver.should_stop = event["type"] == "task-succeeded"
 
-        receiver = app.events.Receiver(connection, handlers={"*": notice})
-        with receiver.Consumer(
-            receiver.channel, [receiver.queue], callbacks=[receiver._receive], no_ack=True
-        ):
-            visit.go()
-            deadline = time.monotonic() + WAIT
-            while "task-succeeded" not in seen and time.monotonic() < deadline:
-                try:
-                    connection.drain_events(timeout=1)
-                except TimeoutError:
-                    continue
+        receiver = operator.events.Receiver(connection, handlers={"*": notice})
+        receiver.capture(timeout=WAIT)
         assert "task-succeeded" in seen
-        control.broadcast("shutdown", connection=connection, destination=["one@test"])
+        control.broadcast("shutdown", destination=["one@test"])
         assert workers[0].process.wait(WAIT) == 0
     house.all_done()
     workers[1].kill()
+    operator.close()
     with app.connection_for_read(house.url) as connection:  # somebody sweeps
         with connection.SimpleQueue("other") as queue:
 
