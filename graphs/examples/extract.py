@@ -155,7 +155,7 @@ def _shape(sentence: str) -> float:
         value *= 0.7
     elif len(words) > 30:
         value *= max(0.15, 30 / len(words) - 0.15)
-    value *= 0.85 ** len(re.findall(r"[;:=→{}\[\]|]", sentence))
+    value *= 0.75 ** len(re.findall(r"[;:=→{}\[\]|]", sentence))
     return value * 0.8 ** (sentence.count("(") + len(re.findall(r"\w[_./]\w", sentence)))
 
 
