@@ -19,6 +19,8 @@ INSTALLED_APPS = [
     "holdfast.runner",
     "holdfast.graphs.examples",
 ]
+ROOT_URLCONF = "tests.urls"
+STATIC_URL = "/static/"
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
