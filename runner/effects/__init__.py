@@ -84,7 +84,7 @@ def task(
     effect: Kind = "keyed",
     name: str | None = None,
     retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
-    cache_policy: CachePolicy[Callable[P, str | bytes]] | None = None,
+    cache_policy: CachePolicy[Any] | None = None,
     timeout: float | timedelta | TimeoutPolicy | None = None,
     reconcile: Reconcile | None = None,
 ) -> Callable[[Callable[P, Awaitable[T]] | Callable[P, T]], Task[P, T]]: ...
