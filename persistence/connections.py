@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from psycopg import errors as pg
 
 from holdfast.conf import settings
 from holdfast.errors import ConfigurationError, DatabaseUnreachableError
+from holdfast.persistence import arrays
 from holdfast.persistence.sql import query
 
 logger = logging.getLogger("holdfast.connections")
@@ -75,6 +77,7 @@ def conninfo(alias: str) -> dict[str, Any]:
 def connect(alias: str, **kw: Any) -> Connection:
     """One new autocommit connection with the limits of R11. Raises psycopg.OperationalError, ConfigurationError."""
     connection = psycopg.connect(**{**conninfo(alias), "autocommit": True, **kw})
+    arrays.register(connection)
     role = connections[alias].settings_dict["OPTIONS"].get("assume_role")
     if role:
         connection.execute(query("saver_assume_role"), {"role": role})
@@ -201,6 +204,7 @@ def close_pools() -> None:
 def lending(alias: str, connection: Connection) -> Iterator[None]:
     """While this lasts, the pool hands out that connection, so that a test's uncommitted rows are seen."""
     target = pool(alias)
+    arrays.register(connection)
     target._lent = connection
     try:
         yield
@@ -252,3 +256,24 @@ def retrying(alias: str, work: Callable[[Connection], T], *, seconds: float | No
             pool(alias).drop_idle()
             time.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 - spreads retries, guards nothing
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def drop_dead_django_connections() -> None:
+    """Close this thread's Django connections that the server has ended, so that their next use opens new ones.
+
+    Costs one look at a socket each: a healthy idle connection has nothing to read.
+    """
+    for wrapper in connections.all(initialized_only=True):
+        raw = wrapper.connection
+        if raw is None or wrapper.in_atomic_block:
+            continue
+        if getattr(raw, "closed", False) or (_has_news(raw) and not wrapper.is_usable()):
+            wrapper.close()
+
+
+def _has_news(raw: Any) -> bool:
+    try:
+        ready, _, _ = select.select([raw.fileno()], [], [], 0)
+    except (psycopg.Error, ValueError, OSError):
+        return True
+    return bool(ready)

@@ -219,7 +219,7 @@ def claim(
         run=_run(row),
         token=token,
         entered=row["entered"],
-        config=row["config"],
+        config=_json(row["config"]),
         context=Typed(type=row["context_type"], data=_bytes(row["context"])),
         answers=Typed(type=row["answers_type"], data=_bytes(row["answers"])) if row["answers_type"] else None,
     )
@@ -445,6 +445,38 @@ def answer_states(thread_id: ThreadId, questions: Sequence[Question]) -> list[Ro
     }
     rows = retried(lambda: execute("run_answer_states", parameters))
     return sorted(rows, key=lambda row: int(row["position"]))
+
+
+# ── threads ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def lock_thread(thread_id: ThreadId) -> bool:
+    """Hold the thread alone until the caller's transaction ends; False if there is none of that name."""
+    return bool(execute("thread_lock", {"thread_id": thread_id}))
+
+
+def graph_of(thread_id: ThreadId) -> tuple[str, str] | None:
+    """Name and version of the graph that the thread belongs to."""
+    row = _first(execute("thread_graph", {"thread_id": thread_id}))
+    return (row["graph"], row["version"]) if row else None
+
+
+def holder(thread_id: ThreadId) -> Run | None:
+    """The run that holds the thread (R4)."""
+    row = _first(execute("thread_holder", {"thread_id": thread_id}))
+    return _run(row) if row else None
+
+
+def update_obstacle(thread_id: ThreadId, run_id: RunId) -> str | None:
+    """What a state update through an interrupted run would make happen again (R5); None: nothing."""
+    row = _first(execute("thread_update_obstacle", {"thread_id": thread_id, "run_id": run_id}))
+    return str(row["what"]) if row else None
+
+
+def fork_thread(thread_id: ThreadId, checkpoint_id: str, target: ThreadId) -> int:
+    """Copy a checkpoint and its past to a new thread; how many checkpoints were copied."""
+    parameters = {"thread_id": thread_id, "checkpoint_id": checkpoint_id, "target": target}
+    return int(execute("thread_fork", parameters)[0]["count"])
 
 
 # ── the timeline ────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,53 @@
+"""System checks of the runner: what would go wrong at the first enqueue is told at start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from holdfast.conf import settings
+from holdfast.errors import HoldfastError
+from holdfast.runner import dispatch
+
+
+@register("holdfast")
+def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """HOLDFAST is readable."""
+    try:
+        settings()
+    except HoldfastError as error:
+        return [Error(error.message, id="holdfast.E001")]
+    return []
+
+
+@register("holdfast")
+def check_celery_app(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """A Celery app of the project's is current, not Celery's default app, whose broker is nobody's."""
+    if dispatch.project_app() is None:
+        return [
+            Error(
+                "Celery's default app is current: runs would be sent to amqp://guest@localhost.",
+                hint="Import your Celery app in your project's __init__.py: `from .celery import app as celery_app`.",
+                id="holdfast.E002",
+            )
+        ]
+    return []
+
+
+@register("holdfast")
+def check_prefetch(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """A worker that fetches bells ahead of its free places keeps them from idle workers."""
+    app = dispatch.project_app()
+    if app is not None and app.conf.worker_prefetch_multiplier != 1:
+        return [
+            Warning(
+                f"worker_prefetch_multiplier is {app.conf.worker_prefetch_multiplier}: a busy worker holds bells "
+                "that an idle one could answer.",
+                hint="Set worker_prefetch_multiplier = 1 in the Celery settings of the workers that execute runs.",
+                id="holdfast.W001",
+            )
+        ]
+    return []

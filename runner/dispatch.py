@@ -26,6 +26,12 @@ RECOVERY_SUFFIX = ".recovery"
 _quiet_until = 0.0
 
 
+def project_app() -> Celery | None:
+    """The project's Celery app; None while Celery's own default app is current."""
+    app = current_app._get_current_object()
+    return None if app.main == "default" and not app.set_as_current else app
+
+
 def default_queue(app: Celery | None = None) -> str:
     """The queue of a run that names none: HOLDFAST["QUEUE"], or where the project's routes send it."""
     if name := settings().QUEUE:

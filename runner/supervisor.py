@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -101,7 +102,7 @@ class Supervisor:
                 self._start(child)
 
     def _start(self, child: _Child) -> None:
-        child.process = subprocess.Popen(
+        child.process = subprocess.Popen(  # noqa: S603 - the commands are the caller's own
             child.service.command,
             env=dict(child.service.env),
             stdin=subprocess.DEVNULL,
@@ -180,10 +181,8 @@ class Supervisor:
         process = child.process
         if process is None:
             return
-        try:
+        with suppress(ProcessLookupError, PermissionError):  # nobody is left (macOS says so with EPERM)
             os.killpg(process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass  # nobody is left in the group (macOS says so with EPERM)
         process.wait()
         if process.stdout is not None and not process.stdout.closed:
             self._read(child)
@@ -200,11 +199,9 @@ def _ended(code: int) -> str:
 
 
 def _drain(fd: int) -> None:
-    try:
+    with suppress(BlockingIOError):
         while os.read(fd, 4096):
             pass
-    except BlockingIOError:
-        pass
 
 
 def _die_with_parent() -> None:

@@ -17,7 +17,10 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "holdfast.persistence",
     "holdfast.runner",
+    "holdfast.graphs.examples",
 ]
+ROOT_URLCONF = "tests.urls"
+STATIC_URL = "/static/"
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

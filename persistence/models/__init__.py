@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from holdfast.persistence.models.admin_views import (
+    CheckpointChannelView,
+    CheckpointView,
+    CheckpointWriteView,
+)
+from holdfast.persistence.models.checkpoints import Checkpoint, CheckpointBlob, CheckpointWrite
 from holdfast.persistence.models.effects import Effect, EffectState
 from holdfast.persistence.models.node_cache import NodeCacheEntry
 from holdfast.persistence.models.runs import (
@@ -13,9 +19,16 @@ from holdfast.persistence.models.runs import (
     Step,
     Thread,
 )
+from holdfast.persistence.models.store import StoreItem
 
 __all__ = [
     "CancelRequest",
+    "Checkpoint",
+    "CheckpointBlob",
+    "CheckpointChannelView",
+    "CheckpointView",
+    "CheckpointWrite",
+    "CheckpointWriteView",
     "Effect",
     "EffectState",
     "Entry",
@@ -24,5 +37,6 @@ __all__ = [
     "RunRow",
     "RunStatus",
     "Step",
+    "StoreItem",
     "Thread",
 ]

@@ -49,16 +49,19 @@ class SyncSaver(BaseCheckpointSaver[str]):
         using: str | None = None,
         serde: SerializerProtocol | None = None,
         fence: Fence | None = None,
+        connection: Connection | None = None,
     ) -> None:
         """``using``: the database alias, by default ``HOLDFAST["DATABASE"]``. Opens no connection.
 
-        Raises ConfigurationError.
+        ``connection``: work on this one only, inside whatever transaction it has open, and repeat
+        nothing; by default each call takes one from the process's pool. Raises ConfigurationError.
         """
         super().__init__(serde=serde or codec())
         self.using = using or settings().DATABASE
         self.fence = fence
+        self._connection = connection
 
-    def get_next_version(self, current: str | int | None, channel: None) -> str:  # type: ignore[override]
+    def get_next_version(self, current: str | int | None, channel: None) -> str:
         """A version that sorts after ``current`` as text, in upstream's form."""
         number = 0 if current is None else int(str(current).partition(".")[0])
         return f"{number + 1:032}.{random.random():016}"  # noqa: S311 - only tells forks apart
@@ -211,28 +214,25 @@ class SyncSaver(BaseCheckpointSaver[str]):
         return found
 
     def _upstream(self, work: Callable[[PostgresSaver], T]) -> T:
-        return retrying(self.using, lambda connection: work(PostgresSaver(connection, serde=self.serde)))
+        return self._do(lambda connection: work(PostgresSaver(connection, serde=self.serde)))
 
     def _fenced(self, name: str, params: Params, fence: Fence) -> None:
-        statement = query(name)
-        params |= fence.params
-
-        def work(connection: Connection) -> int:
-            row = connection.execute(statement, params).fetchone()
-            return int(row[0]) if row else 0
-
-        fence.check(retrying(self.using, work))
+        rows = self._rows(name, params | fence.params)
+        fence.check(rows[0][0])
 
     def _execute(self, name: str, params: Params) -> None:
         statement = query(name)
-        retrying(self.using, lambda connection: connection.execute(statement, params))
+        self._do(lambda connection: psycopg.Cursor(connection).execute(statement, params))
 
     def _rows(self, name: str, params: Params, *, prepare: bool | None = None) -> Sequence[Row]:
         statement = query(name)
 
         def work(connection: Connection) -> Sequence[Row]:
-            with psycopg.Cursor(connection) as cursor:
-                cursor.execute(statement, params, prepare=prepare, binary=True)
-                return cursor.fetchall()
+            # Not connection.cursor(): a lent connection is Django's, whose cursors bind on the client.
+            cursor = psycopg.Cursor(connection)
+            return cursor.execute(statement, params, prepare=prepare, binary=True).fetchall()
 
-        return retrying(self.using, work)
+        return self._do(work)
+
+    def _do(self, work: Callable[[Connection], T]) -> T:
+        return retrying(self.using, work) if self._connection is None else work(self._connection)

@@ -7,7 +7,6 @@ because another is missing is told as skipped, not as healthy.
 from __future__ import annotations
 
 import platform
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -81,8 +80,6 @@ def _versions() -> Finding:
         return Finding(
             part="versions", verdict="wrong", detail=detail, mend=f"pip install {' '.join(missing)}"
         )
-    if sys.version_info < (3, 11):
-        return Finding(part="versions", verdict="wrong", detail=detail, mend="use Python 3.11 or newer")
     return Finding(part="versions", verdict="ok", detail=detail)
 
 

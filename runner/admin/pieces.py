@@ -1,0 +1,65 @@
+"""Small pieces of HTML that several pages use: links, states, times. All of it escaped."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from urllib.parse import urlencode
+
+from django.contrib.admin.utils import quote
+from django.template.defaultfilters import filesizeformat
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from holdfast.runner.admin.values import empty
+
+APP = "holdfast_persistence"
+
+
+def state(value: str) -> SafeString:
+    """A status, outcome or effect state as a coloured word."""
+    word = "".join(character if character.isalnum() else "-" for character in value)
+    return format_html(
+        '<span class="holdfast-state holdfast-state-{}">{}</span>', word, value.replace("_", " ")
+    )
+
+
+def page(model: str, key: object, shown: object = None) -> SafeString:
+    """A link to a row's page; ``model`` in lower case."""
+    url = reverse(f"admin:{APP}_{model}_change", args=[quote(str(key))])
+    return format_html('<a href="{}">{}</a>', url, key if shown is None else shown)
+
+
+def listing(model: str, shown: object, **filters: object) -> SafeString:
+    """A link to a list with filters."""
+    url = reverse(f"admin:{APP}_{model}_changelist")
+    return format_html('<a href="{}?{}">{}</a>', url, urlencode(filters), shown)
+
+
+def when(moment: datetime | None) -> SafeString:
+    """A time to the second, with the microsecond on hovering."""
+    if moment is None:
+        return empty()
+    local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
+    return format_html('<time title="{}">{}</time>', local.isoformat(), date_format(local, "Y-m-d H:i:s"))
+
+
+def seconds(begin: datetime | None, end: datetime | None) -> str:
+    """The time between two moments, in the unit that reads best; a dash while one is missing."""
+    if begin is None or end is None:
+        return "—"
+    span = max((end - begin).total_seconds(), 0.0)
+    if span < 1:
+        return f"{span * 1000:.0f} ms"
+    if span < 120:
+        return f"{span:.1f} s"
+    minutes, rest = divmod(int(span), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def size(count: int | None) -> str:
+    """Bytes, in the unit that reads best."""
+    return filesizeformat(count or 0)

@@ -1,0 +1,236 @@
+"""The list of runs, and each run's page: what was asked, what it did, what can be done about it.
+
+Reads rows; whatever changes a run goes through the public API (see operations.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+
+from holdfast.conf import settings
+from holdfast.persistence.models import CancelRequest, Effect, RunRow, RunStatus, Step
+from holdfast.runner.admin import pieces, values
+from holdfast.runner.admin.allowed import types_of
+from holdfast.runner.admin.base import ReadOnlyAdmin
+from holdfast.runner.admin.filters import CrashedFilter, EnqueuedFilter, GraphFilter, StatusFilter
+from holdfast.runner.admin.operations import RunOperations, possible
+from holdfast.runner.admin.questions import asked
+
+TIMELINE_LIMIT = 500  # rows of the timeline on a page, the newest
+
+
+@admin.register(RunRow)
+class RunAdmin(RunOperations, ReadOnlyAdmin):
+    """Runs, newest first."""
+
+    change_form_template = "holdfast/admin/run.html"
+    list_display = (
+        "run", "state", "graph_version", "in_thread", "owner", "deliveries", "crashes", "enqueued", "took", "problem",
+    )  # fmt: skip
+    list_columns = (
+        "id", "status", "graph", "version", "thread_id", "owner", "deliveries", "crashes",
+        "created_at", "started_at", "finished_at", "not_before", "error",
+    )  # fmt: skip
+    list_display_links = ("run",)
+    list_filter = (StatusFilter, GraphFilter, EnqueuedFilter, CrashedFilter)
+    search_fields = ("id",)
+    search_help_text = "A run id, an idempotency key, or the beginning of a thread id"
+    ordering = ("-id",)
+    sortable_by = ("run",)
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    "run",
+                    "state",
+                    "graph_version",
+                    "in_thread",
+                    "questions_asked",
+                    "error_text",
+                    "result_value",
+                )
+            },
+        ),
+        (
+            "What was asked",
+            {"fields": ("input_value", "context_value", "config_text", "metadata_text", "idempotency_key")},
+        ),
+        (
+            "Times",
+            {"fields": (("enqueued", "due"), ("started", "ended"), ("took", "deadline_at"))},
+        ),
+        (
+            "Delivery",
+            {
+                "classes": ("collapse",),
+                "fields": (
+                    ("owner", "renewed"),
+                    ("deliveries", "crashes"),
+                    ("queue", "priority"),
+                    ("multitask_strategy", "holds_thread"),
+                    ("rung", "rings"),
+                    "draining",
+                ),
+            },
+        ),
+    )
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        try:
+            wanted = Q(id=UUID(term))
+        except ValueError:
+            wanted = Q(idempotency_key=term)
+        return queryset.filter(wanted | Q(thread__id__startswith=term)), False
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        story = self._story(request, obj) if isinstance(obj, RunRow) else {}
+        return super().render_change_form(request, {**context, **story}, add, change, form_url, obj)
+
+    def _story(self, request: HttpRequest, run: RunRow) -> dict[str, Any]:
+        """What the template shows around the fields: operations, timeline and effects."""
+        alias = settings().DATABASE
+        newest = list(Step.objects.using(alias).filter(run_id=run.id).order_by("-id")[: TIMELINE_LIMIT + 1])
+        steps = newest[:TIMELINE_LIMIT][::-1]
+        longest = max((_span(step) for step in steps), default=0.0) or 1.0
+        effects = Effect.objects.using(alias).filter(run_id=run.id).order_by("begun_at")
+        return {
+            "operations": possible(run) if self.has_operate_permission(request) else (),
+            "cancel_request": CancelRequest.objects.using(alias).filter(run_id=run.id).first(),
+            "timeline": [
+                {
+                    "step": step,
+                    "state": pieces.state(step.outcome),
+                    "duration": pieces.seconds(step.started_at, step.finished_at),
+                    "share": round(100 * _span(step) / longest),
+                    "started": pieces.when(step.started_at),
+                }
+                for step in steps
+            ],
+            "timeline_cut": len(newest) > TIMELINE_LIMIT,
+            "effects": [
+                {
+                    "page": pieces.page("effect", effect.key, effect.function),
+                    "effect": effect,
+                    "state": pieces.state(effect.state),
+                    "duration": pieces.seconds(effect.begun_at, effect.done_at),
+                }
+                for effect in effects.defer("result", "arguments")[:TIMELINE_LIMIT]
+            ],
+            "checkpoints": pieces.listing("checkpointview", "Checkpoints", thread_id=run.thread_id),
+        }
+
+    @admin.display(description="run", ordering="id")
+    def run(self, run: RunRow) -> str:
+        return str(run.id)
+
+    @admin.display(description="status")
+    def state(self, run: RunRow) -> SafeString:
+        return pieces.state(run.status)
+
+    @admin.display(description="graph")
+    def graph_version(self, run: RunRow) -> str:
+        return f"{run.graph} ({run.version})"
+
+    @admin.display(description="thread")
+    def in_thread(self, run: RunRow) -> SafeString:
+        return pieces.page("thread", run.thread_id)
+
+    @admin.display(description="enqueued")
+    def enqueued(self, run: RunRow) -> SafeString:
+        return pieces.when(run.created_at)
+
+    @admin.display(description="not before")
+    def due(self, run: RunRow) -> SafeString:
+        return pieces.when(run.not_before)
+
+    @admin.display(description="started")
+    def started(self, run: RunRow) -> SafeString:
+        return pieces.when(run.started_at)
+
+    @admin.display(description="ended")
+    def ended(self, run: RunRow) -> SafeString:
+        return pieces.when(run.finished_at)
+
+    @admin.display(description="deadline")
+    def deadline_at(self, run: RunRow) -> SafeString:
+        return pieces.when(run.deadline)
+
+    @admin.display(description="lease renewed")
+    def renewed(self, run: RunRow) -> SafeString:
+        return pieces.when(run.renewed_at)
+
+    @admin.display(description="bell rung")
+    def rung(self, run: RunRow) -> SafeString:
+        return pieces.when(run.rung_at)
+
+    @admin.display(description="took")
+    def took(self, run: RunRow) -> str:
+        """From the first claim to the end, waiting for answers included."""
+        return pieces.seconds(run.started_at, run.finished_at)
+
+    @admin.display(description="error")
+    def problem(self, run: RunRow) -> str:
+        return values.cut(_error_line(run.error), 90)
+
+    @admin.display(description="error")
+    def error_text(self, run: RunRow) -> SafeString:
+        return values.empty() if run.error is None else values.block(values.text(run.error))
+
+    @admin.display(description="questions")
+    def questions_asked(self, run: RunRow) -> SafeString:
+        if run.status != RunStatus.INTERRUPTED or not run.questions:
+            return values.empty()
+        return format_html_join("", "{}", ((values.block(q.shown),) for q in asked(run).questions))
+
+    @admin.display(description="result")
+    def result_value(self, run: RunRow) -> SafeString:
+        return values.stored(run.result_type, run.result, allowed=types_of([(run.graph, run.version)]))
+
+    @admin.display(description="input")
+    def input_value(self, run: RunRow) -> SafeString:
+        return values.stored(run.input_type, run.input, allowed=types_of([(run.graph, run.version)]))
+
+    @admin.display(description="context")
+    def context_value(self, run: RunRow) -> SafeString:
+        return values.stored(run.context_type, run.context, allowed=types_of([(run.graph, run.version)]))
+
+    @admin.display(description="config")
+    def config_text(self, run: RunRow) -> SafeString:
+        return values.block(values.text(run.config)) if run.config else values.empty()
+
+    @admin.display(description="metadata")
+    def metadata_text(self, run: RunRow) -> SafeString:
+        return values.block(values.text(run.metadata)) if run.metadata else values.empty()
+
+
+def _span(step: Step) -> float:
+    """Seconds that a step took; 0 while it is running."""
+    return (step.finished_at - step.started_at).total_seconds() if step.finished_at else 0.0
+
+
+def _error_line(error: object) -> str:
+    """Type and message of a stored error, which is whatever JSON the row holds."""
+    if not isinstance(error, dict):
+        return "" if error is None else str(error)
+    return ": ".join(str(error[name]) for name in ("type", "message") if error.get(name))

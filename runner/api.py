@@ -1,0 +1,155 @@
+"""The public functions, sync and async. Thin: each calls its station; the async twins run it on a thread.
+
+Ids may be given as UUID or text. Every error is a HoldfastError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import StateSnapshot
+
+from holdfast.persistence import ledger
+from holdfast.persistence.ids import ThreadId, parse_run_id
+from holdfast.persistence.records import Run, StepRecord
+from holdfast.runner.runs import cancel as _cancel
+from holdfast.runner.runs import enqueue as _enqueue
+from holdfast.runner.runs import resume as _resume
+from holdfast.runner.runs import thread as _thread
+from holdfast.runner.runs import wait as _wait
+from holdfast.runner.runs.enqueue import Request, Strategy, When
+
+Id = UUID | str
+
+
+def enqueue(
+    graph: str,
+    input: Any = None,
+    *,
+    thread_id: str | None = None,
+    idempotency_key: str | None = None,
+    run_after: When = None,
+    priority: int = 0,
+    queue: str | None = None,
+    multitask_strategy: Strategy = "enqueue",
+    config: Mapping[str, Any] | None = None,
+    context: Any = None,
+    metadata: Mapping[str, Any] | None = None,
+    deadline: When = None,
+    version: str | None = None,
+) -> Run:
+    """Accept a run of ``graph``, durable once the surrounding transaction has committed (P1).
+
+    ``thread_id``: the conversation to go on with; by default a thread of its own. ``idempotency_key``: the
+    same key gives the same run, never a second one. ``run_after``, ``deadline``: an aware datetime, a
+    timedelta or seconds from now. ``priority``: 0 to 9, 9 first. ``queue``: by default the project's task
+    routes decide. ``multitask_strategy``: what an unfinished run on the thread means: ``enqueue`` waits for
+    it, ``reject`` raises, ``interrupt`` cancels it, ``rollback`` cancels it and deletes what it wrote.
+
+    Raises UnknownGraphError, InvalidInputError, NotSerializableError, IdempotencyConflictError,
+    ThreadBusyError, TransactionError; then nothing has been written.
+    """
+    request = Request(
+        graph=graph,
+        input=input,
+        thread_id=thread_id,
+        idempotency_key=idempotency_key,
+        run_after=run_after,
+        priority=priority,
+        queue=queue,
+        multitask_strategy=multitask_strategy,
+        config=config,
+        context=context,
+        metadata=metadata,
+        deadline=deadline,
+        version=version,
+    )
+    return _enqueue.enqueue([request])[0]
+
+
+def enqueue_many(requests: Sequence[Request | Mapping[str, Any]]) -> list[Run]:
+    """Accept several runs, all or none; each a Request or a mapping of ``enqueue``'s arguments."""
+    return _enqueue.enqueue(
+        [request if isinstance(request, Request) else Request(**request) for request in requests]
+    )
+
+
+def get(run_id: Id) -> Run:
+    """Read a run. Raises RunNotFoundError."""
+    return ledger.get(parse_run_id(run_id))
+
+
+def runs(
+    *, status: str | None = None, graph: str | None = None, thread_id: str | None = None, limit: int = 50
+) -> list[Run]:
+    """The newest runs, newest first."""
+    return ledger.runs(status=status, graph=graph, thread_id=thread_id, limit=limit)
+
+
+def steps(run_id: Id) -> list[StepRecord]:
+    """What the run did so far, line by line."""
+    return ledger.steps(parse_run_id(run_id))
+
+
+def wait(run_id: Id, timeout: float | None = None, *, on_change: Callable[[Run], None] | None = None) -> Run:
+    """The run once it has ended or asks. Raises RunNotFoundError, WaitTimeoutError (``timeout`` in seconds)."""
+    return _wait.wait(parse_run_id(run_id), timeout=timeout, on_change=on_change)
+
+
+def resume(run_id: Id, answer: Any) -> Run:
+    """Answer what the run asks: a plain answer to its only question, or ``{question id: answer}`` (P13).
+
+    Raises RunNotFoundError, RunNotWaitingError, UnknownQuestionError, NotSerializableError.
+    """
+    return _resume.resume(parse_run_id(run_id), answer)
+
+
+def cancel(run_id: Id, *, rollback: bool = False) -> Run:
+    """Ask for the run's end; ``rollback`` deletes what it wrote. Raises RunNotFoundError, RunEndedError."""
+    return _cancel.cancel(parse_run_id(run_id), rollback=rollback)
+
+
+def retry(run_id: Id) -> Run:
+    """Let a failed or cancelled run go on from its last checkpoint. Raises RunNotFoundError, RetryRefusedError."""
+    return _cancel.retry(parse_run_id(run_id))
+
+
+def state(thread_id: str, *, checkpoint_id: str | None = None) -> StateSnapshot:
+    """The thread's newest state, or that of a checkpoint. Raises ThreadNotFoundError."""
+    return _thread.state(thread_id, checkpoint_id=checkpoint_id)
+
+
+def history(thread_id: str, *, limit: int | None = None) -> Iterator[StateSnapshot]:
+    """The thread's states, newest first. Raises ThreadNotFoundError."""
+    return _thread.history(thread_id, limit=limit)
+
+
+def update_state(thread_id: str, values: Any, as_node: str | None = None) -> RunnableConfig:
+    """Write to a thread as a node would. Raises ThreadBusyError, ThreadNotFoundError."""
+    return _thread.update_state(thread_id, values, as_node=as_node)
+
+
+def fork(thread_id: str, checkpoint_id: str, new_thread_id: str | None = None) -> ThreadId:
+    """Branch a new thread off a checkpoint. Raises ThreadBusyError, ThreadNotFoundError."""
+    return _thread.fork(thread_id, checkpoint_id, new_thread_id=new_thread_id)
+
+
+def _history_list(thread_id: str, *, limit: int | None = None) -> list[StateSnapshot]:
+    return list(history(thread_id, limit=limit))
+
+
+aenqueue = sync_to_async(enqueue)
+aenqueue_many = sync_to_async(enqueue_many)
+aget = sync_to_async(get)
+await_ = sync_to_async(wait)
+aresume = sync_to_async(resume)
+acancel = sync_to_async(cancel)
+aretry = sync_to_async(retry)
+astate = sync_to_async(state)
+ahistory = sync_to_async(_history_list)
+aupdate_state = sync_to_async(update_state)
+afork = sync_to_async(fork)

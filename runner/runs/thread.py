@@ -1,0 +1,118 @@
+"""A thread's state and history, its update and its fork: LangGraph's own, on the thread's own graph (R5).
+
+Reads and writes through Django's connection of the calling thread, inside its transaction if it has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+from django.db import connections, transaction
+from langchain_core.runnables import RunnableConfig
+from langgraph.pregel import Pregel
+from langgraph.types import StateSnapshot
+
+from holdfast.errors import ThreadBusyError, ThreadNotFoundError
+from holdfast.graphs import registry
+from holdfast.persistence import DjangoSaver, ledger
+from holdfast.persistence.ids import ThreadId, parse_thread_id
+from holdfast.persistence.records import Run
+from holdfast.runner import dispatch
+
+
+def state(thread_id: str, *, checkpoint_id: str | None = None) -> StateSnapshot:
+    """The thread's newest state, or the one of a checkpoint. Raises ThreadNotFoundError."""
+    thread = parse_thread_id(thread_id)
+    return _graph(thread).get_state(_config(thread, checkpoint_id), subgraphs=True)
+
+
+def history(thread_id: str, *, limit: int | None = None) -> Iterator[StateSnapshot]:
+    """The thread's states, newest first. Raises ThreadNotFoundError."""
+    thread = parse_thread_id(thread_id)
+    return _graph(thread).get_state_history(_config(thread, None), limit=limit)
+
+
+def update_state(thread_id: str, values: Any, *, as_node: str | None = None) -> RunnableConfig:
+    """Write to the thread as if a node had returned ``values``; the config of the new checkpoint.
+
+    On a thread that its own interrupted run holds, the questions are emptied and the run is queued, in the
+    same transaction. Raises ThreadBusyError, ThreadNotFoundError, InvalidInputError.
+    """
+    thread = parse_thread_id(thread_id)
+    with _alone(thread):
+        holder = ledger.holder(thread)
+        if holder is not None:
+            _refuse_unless_waiting(thread, holder)
+        written = _graph(thread).update_state(_config(thread, None), values, as_node=as_node)
+        if holder is not None:
+            queued = ledger.answer(holder, ("null", None))
+            if queued is None:
+                raise _busy(thread, holder, "was answered meanwhile")
+            transaction.on_commit(
+                lambda: dispatch.ring(ledger.bell(queued)), using=ledger.alias(), robust=True
+            )
+    return written
+
+
+def fork(thread_id: str, checkpoint_id: str, *, new_thread_id: str | None = None) -> ThreadId:
+    """A new thread whose newest checkpoint is a copy of that one, with its past; the new thread's id.
+
+    Raises ThreadBusyError if the target exists or the source is held, ThreadNotFoundError.
+    """
+    source = parse_thread_id(thread_id)
+    target = ThreadId(str(uuid4())) if new_thread_id is None else parse_thread_id(new_thread_id)
+    with _alone(source):
+        if (holder := ledger.holder(source)) is not None:
+            raise _busy(source, holder, f"is {holder.status}")
+        copied = ledger.fork_thread(source, checkpoint_id, target)
+    if copied == 0:
+        raise ThreadNotFoundError(
+            f"Thread {source!r} has no checkpoint {checkpoint_id!r}, or thread {target!r} exists already.",
+            thread_id=source,
+            checkpoint_id=checkpoint_id,
+        )
+    return target
+
+
+@contextmanager
+def _alone(thread_id: ThreadId) -> Iterator[None]:
+    # FOR UPDATE: claims and retention wait, and then look in a statement of their own (R20).
+    with transaction.atomic(using=ledger.alias()):
+        if not ledger.lock_thread(thread_id):
+            raise ThreadNotFoundError(f"There is no thread {thread_id!r}.", thread_id=thread_id)
+        yield
+
+
+def _refuse_unless_waiting(thread_id: ThreadId, holder: Run) -> None:
+    if not holder.questions:
+        raise _busy(thread_id, holder, f"is {holder.status}")
+    if obstacle := ledger.update_obstacle(thread_id, holder.id):
+        raise _busy(thread_id, holder, f"has {obstacle} that the update would repeat under another id")
+
+
+def _busy(thread_id: ThreadId, holder: Run, why: str) -> ThreadBusyError:
+    return ThreadBusyError(
+        f"Thread {thread_id!r} is held by run {holder.id}, which {why}.",
+        thread_id=thread_id,
+        run_id=holder.id,
+    )
+
+
+def _graph(thread_id: ThreadId) -> Pregel[Any, Any, Any, Any]:
+    if (found := ledger.graph_of(thread_id)) is None:
+        raise ThreadNotFoundError(f"No run has used thread {thread_id!r}.", thread_id=thread_id)
+    spec = registry.get(*found)
+    connection = connections[ledger.alias()]
+    connection.ensure_connection()
+    saver = DjangoSaver(connection=connection.connection).with_allowlist(spec.allowlist)
+    return spec.compile().copy({"checkpointer": saver})
+
+
+def _config(thread_id: ThreadId, checkpoint_id: str | None) -> RunnableConfig:
+    configurable = {"thread_id": thread_id, "checkpoint_ns": ""}
+    if checkpoint_id is not None:
+        configurable["checkpoint_id"] = checkpoint_id
+    return {"configurable": configurable}

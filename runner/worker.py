@@ -1,0 +1,110 @@
+"""What a Celery worker does besides tasks: its queues, its heartbeats, its end.
+
+Connected to Celery's signals when the tasks are imported. The parent of a prefork pool prepares what its
+children share and passes SIGTERM on to them through a pipe; each child, or the one process of another
+pool, beats for itself. It changes none of the project's settings.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+from typing import Any
+
+from celery import signals
+from kombu import Queue
+
+from holdfast.graphs import registry
+from holdfast.persistence.connections import close_pools
+from holdfast.runner import dispatch
+from holdfast.runner.runs.heartbeat import Heartbeat
+from holdfast.runner.runs.process import here
+
+logger = logging.getLogger("holdfast.worker")
+
+_drain_read: int | None = None
+_drain_write: int | None = None
+_queues: tuple[str, ...] = ()
+_default_queue = ""
+_heartbeat: Heartbeat | None = None
+
+
+@signals.celeryd_after_setup.connect(weak=False)
+def _consume_recovery_queues(instance: Any, **_: Any) -> None:
+    """Each queue that the worker consumes gets its recovery queue beside it (R15)."""
+    global _queues, _default_queue
+    app = instance.app
+    consumed = [name for name in app.amqp.queues.consume_from if not name.endswith(dispatch.RECOVERY_SUFFIX)]
+    for name in consumed:
+        plain = app.amqp.queues[name]
+        app.amqp.queues.select_add(
+            Queue(
+                dispatch.recovery_queue(name),
+                exchange=plain.exchange,
+                routing_key=dispatch.recovery_queue(name),
+                queue_arguments=plain.queue_arguments,
+                durable=plain.durable,
+            )
+        )
+    _queues, _default_queue = tuple(consumed), dispatch.default_queue(app)
+
+
+@signals.worker_init.connect(weak=False)
+def _prepare(**_: Any) -> None:
+    """Before any fork: the drain pipe, and what children would otherwise each load for themselves."""
+    global _drain_read, _drain_write
+    _drain_read, _drain_write = os.pipe()
+    os.set_inheritable(_drain_read, True)
+    os.set_blocking(_drain_write, False)
+    for problem in registry.problems():
+        logger.error("%s", problem)
+    for spec in registry.all():
+        spec.compile()
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays shared between the children (FACTS: half of their memory)
+
+
+@signals.worker_process_init.connect(weak=False)
+def _begin_child(**_: Any) -> None:
+    _begin()
+
+
+@signals.worker_ready.connect(weak=False)
+def _begin_single(sender: Any, **_: Any) -> None:
+    """Pools without child processes: this one executes."""
+    if not sender.pool.__class__.__module__.endswith("prefork"):
+        _begin()
+
+
+def _begin() -> None:
+    global _heartbeat
+    process = here()
+    process.queues, process.default_queue = _queues, _default_queue
+    _heartbeat = Heartbeat(process, drain_fd=_drain_read)
+    _heartbeat.start()
+
+
+@signals.worker_shutting_down.connect(weak=False)
+def _drain(how: str = "", **_: Any) -> None:
+    """SIGTERM: tell all children at once; the byte stays in the pipe, so each of them sees it (R13)."""
+    if _drain_write is not None:
+        os.write(_drain_write, b"!")
+
+
+@signals.worker_process_shutdown.connect(weak=False)
+def _end_child(**_: Any) -> None:
+    _end()
+
+
+@signals.worker_shutdown.connect(weak=False)
+def _end_single(**_: Any) -> None:
+    _end()
+
+
+def _end() -> None:
+    global _heartbeat
+    if _heartbeat is not None:
+        _heartbeat.stop()
+        _heartbeat = None
+    close_pools()
