@@ -83,6 +83,7 @@ def surroundings(home: Path, *, use_environment: bool = True) -> Iterator[Surrou
     ``use_environment`` False takes the embedded server even where DATABASE_URL names another.
     """
     embedded.make_home(home)
+    (home / "static").mkdir(exist_ok=True)
     password = kept_secret(home / "password", size=9)
     base = {key: value for key, value in os.environ.items() if key != WITHOUT_DATABASE}
     base |= {

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from holdfast.persistence.models import Effect
-from holdfast.persistence.records import Run, StepRecord
 from holdfast.runner.management.facts import decoded, plain
-from holdfast.runner.up import HOST, USER, Options, Surroundings
+
+if TYPE_CHECKING:  # `up` draws before Django is ready
+    from holdfast.persistence.models import Effect
+    from holdfast.persistence.records import Run, StepRecord
+    from holdfast.runner.up import Options, Surroundings
 
 STYLES: Final = {
     "queued": "cyan",
@@ -152,6 +154,8 @@ def counts_table(counts: dict[str, Any], done: str) -> Table:
 
 def up_banner(options: Options, around: Surroundings) -> Panel:
     """Where everything is, and how to reach it from another terminal."""
+    from holdfast.runner.up import HOST, USER
+
     lines = Table.grid(padding=(0, 2))
     lines.add_row("admin", Text(f"http://{HOST}:{options.port}/admin/", style="bold"))
     if options.flower:

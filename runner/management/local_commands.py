@@ -11,6 +11,7 @@ import typer
 from holdfast.errors import ConfigurationError
 from holdfast.persistence.embedded import home
 from holdfast.runner import up as runner_up
+from holdfast.runner.site.environment import SITE_SETTINGS
 from holdfast.runner.supervisor import Supervisor
 
 _COLOURS = {"worker": "cyan", "beat": "magenta", "web": "green", "flower": "yellow"}
@@ -39,8 +40,8 @@ def up(
     from holdfast.runner.management import display
 
     site = runner_up.Options(port=port, flower_port=flower_port, concurrency=concurrency, flower=flower)
-    settings_module = os.environ.get("DJANGO_SETTINGS_MODULE", runner_up.SITE_SETTINGS)
-    if settings_module != runner_up.SITE_SETTINGS and not (app and asgi):
+    settings_module = os.environ.get("DJANGO_SETTINGS_MODULE", SITE_SETTINGS)
+    if settings_module != SITE_SETTINGS and not (app and asgi):
         raise ConfigurationError(
             f"DJANGO_SETTINGS_MODULE is {settings_module}: name its parts too, with --app project.celery:app "
             "and --asgi project.asgi:application.",
@@ -57,7 +58,7 @@ def up(
     out = display.console()
 
     def say(name: str, line: str) -> None:
-        out.print(Text.assemble((f"{name:<8}", _COLOURS.get(name, "")), Text.from_ansi(line)), soft_wrap=True)
+        out.print(Text.assemble((f"{name:<9}", _COLOURS.get(name, "")), Text.from_ansi(line)), soft_wrap=True)
 
     runner_up.check(options)
     with runner_up.surroundings(home()) as around:

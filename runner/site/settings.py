@@ -21,11 +21,11 @@ from typing import Any
 from holdfast.persistence.embedded import home
 from holdfast.runner.site import environment
 
+DATABASES = environment.databases()
 SECRET_KEY = environment.secret_key()
 DEBUG = environment.flag("DEBUG")
 ALLOWED_HOSTS = environment.words("ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = environment.words("CSRF_TRUSTED_ORIGINS")
-DATABASES = environment.databases()
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 ROOT_URLCONF = "holdfast.runner.site.urls"
 ASGI_APPLICATION = "holdfast.runner.site.asgi.application"
