@@ -61,6 +61,7 @@ _SUFFIXES = (
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     order: int
+    section: tuple[str, ...]
     text: str
     stems: frozenset[str]
     score: float
@@ -129,7 +130,7 @@ def _candidates(paragraphs: Sequence[Paragraph], weights: dict[str, float]) -> l
             content = sum(weights.get(word, 0.2) for word in words) / math.sqrt(len(words) + 4)
             position = 1.0 + (0.9 if number == 0 else 0.35 if opens_section else 0.0) * (0.6**place)
             position *= 1.0 + 0.3 * math.exp(-number / 4)
-            found.append(_Candidate(len(seen), sentence, words, content * position * shape))
+            found.append(_Candidate(len(seen), section, sentence, words, content * position * shape))
     return found
 
 
@@ -160,7 +161,8 @@ def _marginal(candidate: _Candidate, chosen: list[_Candidate], weights: dict[str
     if not chosen:
         return candidate.score
     overlap = max(_overlap(candidate.stems, other.stems, weights) for other in chosen)
-    return candidate.score * (1.0 - overlap)
+    elsewhere = all(other.section != candidate.section for other in chosen)
+    return candidate.score * (1.0 - overlap) * (1.0 if elsewhere else 0.6)
 
 
 def _overlap(one: frozenset[str], other: frozenset[str], weights: dict[str, float]) -> float:
