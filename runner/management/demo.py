@@ -56,12 +56,13 @@ def run(documents: Path | None) -> int:
 
 
 def own_documents() -> list[Path]:
-    """Holdfast's own documents in a checkout; its modules, which explain themselves, otherwise."""
+    """Holdfast's own documents, in a checkout, and the stations of a run, which explain themselves."""
     package = Path(holdfast.__file__).resolve().parent
-    found = [package.parent / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs")]
-    if (package.parent / "pyproject.toml").exists():
-        return [path for path in found if path.exists()]
-    return [package / "runner" / "runs"]
+    stations = package / "runner" / "runs"
+    if not (package.parent / "pyproject.toml").exists():
+        return [stations]
+    named = (package.parent / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs"))
+    return [*(path for path in named if path.exists()), stations]
 
 
 class Story:
@@ -226,7 +227,7 @@ class Story:
         if not holds:
             self.wrong.append(f"not true: {good} ({bad})")
         verdict = "ok" if holds else "wrong"
-        self.out.print(display.finding_line("", verdict, good if holds else self.wrong[-1], ""))
+        self.out.print(display.checked(verdict, good if holds else self.wrong[-1]))
 
     def _verdict(self, seconds: float) -> int:
         ending = "All of it holds" if not self.wrong else f"{len(self.wrong)} checks failed"

@@ -114,7 +114,7 @@ def effects_table(effects: Iterable[Effect]) -> Table:
     table = _table("effect", "kind", "state", "attempts", "key", title="Effects")
     for effect in effects:
         table.add_row(
-            Text(effect.function),
+            Text(effect.function.rpartition(".")[2]),
             Text(effect.kind),
             status(effect.state),
             str(effect.attempts),
@@ -142,6 +142,12 @@ def finding_line(part: str, verdict: str, detail: str, mend: str) -> Table:
     if mend:
         line.add_row("", "", Text(f"→ {mend}", style=style))
     return line
+
+
+def checked(verdict: str, text: str) -> Text:
+    """One line that was checked."""
+    mark, style = MARKS[verdict]
+    return Text.assemble((f"{mark} ", style), text)
 
 
 def counts_table(counts: dict[str, Any], done: str) -> Table:
