@@ -3,11 +3,11 @@ FROM python:3.13-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/holdfast
 # The pins change less often than the code: this layer is kept between builds.
-COPY constraints.txt ./
+COPY requirements.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/holdfast/bin/pip install --disable-pip-version-check --require-hashes -r constraints.txt
+    /opt/holdfast/bin/pip install --disable-pip-version-check --require-hashes -r requirements.txt
 COPY . .
-RUN /opt/holdfast/bin/pip install --disable-pip-version-check --no-deps --no-build-isolation .
+RUN /opt/holdfast/bin/pip install --disable-pip-version-check --no-deps .
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --home-dir /var/lib/holdfast --create-home holdfast

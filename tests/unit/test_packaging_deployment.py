@@ -75,7 +75,7 @@ def test_the_image_runs_as_an_ordinary_user_on_pinned_dependencies() -> None:
 
 def test_the_build_context_holds_what_the_dockerfile_copies() -> None:
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    assert {"holdfast", "runner", "graphs", "persistence", "constraints.txt", "pyproject.toml"} <= allowed
+    assert {"holdfast", "runner", "graphs", "persistence", "requirements.txt", "pyproject.toml"} <= allowed
     assert all((ROOT / name).exists() for name in allowed)
 
 
