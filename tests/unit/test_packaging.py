@@ -101,8 +101,9 @@ def test_the_installed_wheel_imports_from_anywhere(dist: Path, tmp_path: Path) -
     assert Path(done.stdout.strip()).is_relative_to(site)
 
 
-def test_the_pins_name_no_address_and_carry_hashes() -> None:
-    text = (ROOT / "constraints.txt").read_text()
+@pytest.mark.parametrize("name", ["constraints.txt", "requirements.txt"])
+def test_the_pins_name_no_address_and_carry_hashes(name: str) -> None:
+    text = (ROOT / name).read_text()
     assert not re.search(r"://|--(extra-)?index-url|--find-links", text)
     pins = re.findall(r"^[a-z0-9][\w.-]*==.*\\\n    --hash=sha256:", text, re.MULTILINE)
     assert len(pins) == len(re.findall(r"^[a-z0-9]", text, re.MULTILINE))
@@ -117,3 +118,11 @@ def test_every_dependency_is_pinned() -> None:
     names = {re.split(r"[\[<>=~ ]", line, maxsplit=1)[0].lower() for line in asked} - {"holdfast"}
     pinned = set(re.findall(r"^([a-z0-9][\w.-]*)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
     assert names <= pinned
+
+
+def test_the_image_runs_on_the_versions_that_are_tested() -> None:
+    pins = [
+        set(re.findall(r"^([a-z0-9][\w.-]*==\S+)", (ROOT / name).read_text(), re.MULTILINE))
+        for name in ("requirements.txt", "constraints.txt")
+    ]
+    assert pins[0] < pins[1]
