@@ -24,6 +24,7 @@ from langchain_core.runnables import (
 from langchain_core.runnables.base import RunnableBindingBase
 from langgraph._internal._runnable import RunnableCallable, RunnableSeq
 from langgraph._internal._serde import build_serde_allowlist
+from langgraph.constants import START
 from langgraph.func import _TaskFunction
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
@@ -168,7 +169,7 @@ def stored_types(graph: Pregel[Any, Any, Any, Any]) -> frozenset[tuple[str, str]
 
 def entrypoint_functions(graph: Pregel[Any, Any, Any, Any]) -> list[Callable[..., Any]]:
     """The function under ``@entrypoint``; empty for any other sort of graph."""
-    if isinstance(graph, CompiledStateGraph) or len(graph.nodes) != 1:
+    if isinstance(graph, CompiledStateGraph) or graph.input_channels != START or len(graph.nodes) != 1:
         return []
     bound = next(iter(graph.nodes.values())).bound
     return _functions(bound)[:1] if isinstance(bound, RunnableCallable) else []

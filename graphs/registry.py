@@ -38,11 +38,6 @@ _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/-]{0,99}\Z")
 
 _specs: dict[str, dict[str, GraphSpec]] = {}
 _table = threading.Lock()
-# Apart from the table's lock: while one thread imports a graphs module, another may be importing
-# the same module and register from it; with one lock the two would wait for each other.
-_discovery = threading.RLock()
-_source: Callable[[], Iterable[str]] | None = None
-_discovered = False
 
 
 def register(
@@ -84,7 +79,7 @@ def register(
 
 def get(name: str, version: str | None = None) -> GraphSpec:
     """The spec of that name; without a version, the one registered last. Raises UnknownGraphError."""
-    _discover_once()
+    _discovery.complete()
     with _table:
         versions = dict(_specs.get(name, {}))
         names = sorted(_specs)
@@ -115,7 +110,7 @@ def get(name: str, version: str | None = None) -> GraphSpec:
 
 def all() -> tuple[GraphSpec, ...]:
     """Every registered spec: names in order, versions as they were registered."""
-    _discover_once()
+    _discovery.complete()
     with _table:
         return tuple(spec for name in sorted(_specs) for spec in _specs[name].values())
 
@@ -143,24 +138,37 @@ def discover(apps: Iterable[str]) -> None:
 
 def discover_lazily(source: Callable[[], Iterable[str]]) -> None:
     """Let the first lookup discover the apps that ``source`` names then."""
-    global _source, _discovered
-    with _discovery:
-        _source, _discovered = source, False
+    _discovery.ask(source)
 
 
-def _discover_once() -> None:
-    global _discovered
-    if _discovered or _source is None:
-        return
-    with _discovery:
-        if _discovered or _source is None:
-            return
-        _discovered = True  # also for a lookup made by a module that is being imported here
-        try:
-            discover(_source())
-        except BaseException:
-            _discovered = False
-            raise
+class _Discovery:
+    """Discovers once, at the first lookup; a lookup in another thread waits until it is done."""
+
+    def __init__(self) -> None:
+        self.source: Callable[[], Iterable[str]] | None = None
+        # Apart from the table's lock: while one thread imports a graphs module, another may be
+        # importing the same one and register from it; with one lock the two would wait for each other.
+        self.lock = threading.RLock()
+        self.under_way = False
+
+    def ask(self, source: Callable[[], Iterable[str]]) -> None:
+        with self.lock:
+            self.source = source
+
+    def complete(self) -> None:
+        with self.lock:
+            source = self.source
+            if source is None or self.under_way:  # under way: a module that looks up as it is imported
+                return
+            self.under_way = True
+            try:
+                discover(source())
+                self.source = None  # what failed is tried, and fails, again at the next lookup
+            finally:
+                self.under_way = False
+
+
+_discovery = _Discovery()
 
 
 def _check_options(name: Any, version: Any, max_crashes: Any) -> None:

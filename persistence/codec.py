@@ -18,7 +18,6 @@ import json
 from collections.abc import Callable, Iterable
 from functools import cache, lru_cache
 from importlib import import_module
-from inspect import isclass
 from typing import Any
 
 import ormsgpack
@@ -46,7 +45,7 @@ class Codec(JsonPlusSerializer):
 
     def __init__(self, extra: Iterable[Key | type] = ()) -> None:
         """``extra``: types, or (module, name) pairs, that may be stored besides LangGraph's safe ones."""
-        keys = frozenset((t.__module__, t.__name__) if isclass(t) else tuple(t) for t in extra)
+        keys = frozenset(_key(each) for each in extra)
         super().__init__(allowed_msgpack_modules=tuple(keys) or None)
         self._extra = keys
 
@@ -200,6 +199,10 @@ class _Checker(_Reader):
         elif code != EXT_DELTA_SNAPSHOT:
             part = Payload.parse(code, payload)
             self.codec.resolve(part.module, part.name)
+
+
+def _key(each: Key | type) -> Key:
+    return (each.__module__, each.__name__) if isinstance(each, type) else tuple(each)
 
 
 def _not_allowed(module: str, name: str) -> TypeNotAllowedError:

@@ -25,6 +25,7 @@ from psycopg import errors as pg
 
 from holdfast.conf import settings
 from holdfast.errors import ConfigurationError, DatabaseUnreachableError
+from holdfast.persistence import arrays
 from holdfast.persistence.sql import query
 
 logger = logging.getLogger("holdfast.connections")
@@ -76,6 +77,7 @@ def conninfo(alias: str) -> dict[str, Any]:
 def connect(alias: str, **kw: Any) -> Connection:
     """One new autocommit connection with the limits of R11. Raises psycopg.OperationalError, ConfigurationError."""
     connection = psycopg.connect(**{**conninfo(alias), "autocommit": True, **kw})
+    arrays.register(connection)
     role = connections[alias].settings_dict["OPTIONS"].get("assume_role")
     if role:
         connection.execute(query("saver_assume_role"), {"role": role})
@@ -202,6 +204,7 @@ def close_pools() -> None:
 def lending(alias: str, connection: Connection) -> Iterator[None]:
     """While this lasts, the pool hands out that connection, so that a test's uncommitted rows are seen."""
     target = pool(alias)
+    arrays.register(connection)
     target._lent = connection
     try:
         yield

@@ -219,7 +219,7 @@ def claim(
         run=_run(row),
         token=token,
         entered=row["entered"],
-        config=row["config"],
+        config=_json(row["config"]),
         context=Typed(type=row["context_type"], data=_bytes(row["context"])),
         answers=Typed(type=row["answers_type"], data=_bytes(row["answers"])) if row["answers_type"] else None,
     )

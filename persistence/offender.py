@@ -32,10 +32,9 @@ def find_offender(
 
 
 def _own_type_allowed(value: Any, allows: Callable[[str, str], bool]) -> bool:
-    kind = type(value)
-    if isinstance(value, _NATIVE) and not isinstance(value, Enum) and not hasattr(value, "_asdict"):
-        return True
-    return allows(kind.__module__, kind.__name__)
+    if isinstance(value, Enum) or hasattr(value, "_asdict") or not isinstance(value, _NATIVE):
+        return allows(type(value).__module__, type(value).__name__)
+    return True
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from langgraph.checkpoint.serde.jsonplus import (
@@ -112,6 +113,5 @@ def rebuild_array(payload: Any) -> Any:
             type="numpy.ndarray",
             setting="SERIALIZABLE",
         )
-    import numpy
-
+    numpy = import_module("numpy")  # installed, as somebody stored an array
     return numpy.frombuffer(buffer, dtype=numpy.dtype(dtype)).reshape(shape, order=order)

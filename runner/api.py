@@ -95,9 +95,7 @@ def steps(run_id: Id) -> list[StepRecord]:
     return ledger.steps(parse_run_id(run_id))
 
 
-def wait(
-    run_id: Id, timeout: float | None = None, *, on_change: Callable[[Run], None] | None = None
-) -> Run:
+def wait(run_id: Id, timeout: float | None = None, *, on_change: Callable[[Run], None] | None = None) -> Run:
     """The run once it has ended or asks. Raises RunNotFoundError, WaitTimeoutError (``timeout`` in seconds)."""
     return _wait.wait(parse_run_id(run_id), timeout=timeout, on_change=on_change)
 

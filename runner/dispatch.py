@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from celery import Celery, _state, current_app
+from celery import Celery, current_app
 
 from holdfast.conf import settings
 from holdfast.persistence.records import Bell
@@ -29,7 +29,7 @@ _quiet_until = 0.0
 def project_app() -> Celery | None:
     """The project's Celery app; None while Celery's own default app is current."""
     app = current_app._get_current_object()
-    return None if app is _state.default_app else app
+    return None if app.main == "default" and not app.set_as_current else app
 
 
 def default_queue(app: Celery | None = None) -> str:

@@ -33,7 +33,9 @@ def run(run_id: str) -> None:
     attend(parse_run_id(run_id))
 
 
-@shared_task(name="holdfast.prune", acks_late=True, ignore_result=True, max_retries=0, time_limit=0, soft_time_limit=0)
+@shared_task(
+    name="holdfast.prune", acks_late=True, ignore_result=True, max_retries=0, time_limit=0, soft_time_limit=0
+)
 def prune(**options: Any) -> None:
     """Sweep away what the retention policy no longer keeps."""
     from holdfast.conf import settings

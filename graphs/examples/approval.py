@@ -42,7 +42,7 @@ def read_answer(answer: Any) -> tuple[bool, str]:
     raise ValueError(f"The answer {answer!r} is neither yes nor no; send true, false or {{'approved': …}}.")
 
 
-def ask(state: Approval) -> Approval:
+def ask(state: Approval) -> dict[str, Any]:
     """Put the question; the node runs again from its top when the answer comes."""
     question = {"question": f"Approve {state['request']!r}?", "amount": state.get("amount", 0.0)}
     approved, note = read_answer(interrupt(question))
@@ -54,12 +54,12 @@ def decide(state: Approval) -> Literal["grant", "refuse"]:
     return "grant" if state["approved"] else "refuse"
 
 
-def grant(state: Approval) -> Approval:
+def grant(state: Approval) -> dict[str, Any]:
     """What follows a yes."""
     return {"outcome": f"approved: {state['request']}"}
 
 
-def refuse(state: Approval) -> Approval:
+def refuse(state: Approval) -> dict[str, Any]:
     """What follows a no, with the reason if there is one."""
     reason = f" ({state['note']})" if state.get("note") else ""
     return {"outcome": f"refused: {state['request']}{reason}"}

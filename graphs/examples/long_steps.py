@@ -101,7 +101,7 @@ def read_log(log: str | Path) -> list[tuple[str, int, int, int]]:
     return [(what, int(step), int(index), int(pid)) for what, step, index, pid in lines]
 
 
-def plan(state: State) -> State:
+def plan(state: State) -> dict[str, Any]:
     """Count the step that begins."""
     return {"step": state.get("step", -1) + 1}
 
@@ -116,7 +116,7 @@ def fan_out(state: State) -> list[Send] | str:
     return [Send("work", {"trial": trial, "step": step, "index": i}) for i in range(state.get("width", 1))]
 
 
-def work(sibling: Sibling) -> State:
+def work(sibling: Sibling) -> dict[str, Any]:
     """One sibling: say so, sleep, say so."""
     trial, step, index = sibling["trial"], sibling["step"], sibling["index"]
     _begin(trial, step, index)
@@ -124,7 +124,7 @@ def work(sibling: Sibling) -> State:
     return {"done": [_end(trial, step, index)]}
 
 
-async def awork(sibling: Sibling) -> State:
+async def awork(sibling: Sibling) -> dict[str, Any]:
     """The same on an event loop."""
     trial, step, index = sibling["trial"], sibling["step"], sibling["index"]
     _begin(trial, step, index)

@@ -1,47 +1,143 @@
-"""Upstream's checkpoint tables, made where they are missing and adopted where they exist."""
+"""Upstream's checkpoint and store tables: made where they are missing, adopted where they exist.
+
+What ``PostgresSaver.setup()`` and ``PostgresStore.setup()`` would do is done and noted where they
+look, so that they find nothing to do; tables that they have made, and what is in them, are left as
+they are. Reversing leaves upstream's tables and data.
+"""
 
 from __future__ import annotations
 
-from django.db import migrations
+from typing import Any
 
-TABLES = """
-CREATE TABLE IF NOT EXISTS checkpoint_migrations (v integer PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS checkpoints (
-    thread_id text NOT NULL,
-    checkpoint_ns text NOT NULL DEFAULT '',
-    checkpoint_id text NOT NULL,
-    parent_checkpoint_id text,
-    type text,
-    checkpoint jsonb NOT NULL,
-    metadata jsonb NOT NULL DEFAULT '{}',
-    PRIMARY KEY (thread_id, checkpoint_ns, checkpoint_id)
-);
-CREATE TABLE IF NOT EXISTS checkpoint_blobs (
-    thread_id text NOT NULL,
-    checkpoint_ns text NOT NULL DEFAULT '',
-    channel text NOT NULL,
-    version text NOT NULL,
-    type text NOT NULL,
-    blob bytea,
-    PRIMARY KEY (thread_id, checkpoint_ns, channel, version)
-);
-CREATE TABLE IF NOT EXISTS checkpoint_writes (
-    thread_id text NOT NULL,
-    checkpoint_ns text NOT NULL DEFAULT '',
-    checkpoint_id text NOT NULL,
-    task_id text NOT NULL,
-    idx integer NOT NULL,
-    channel text NOT NULL,
-    type text,
-    blob bytea NOT NULL,
-    task_path text NOT NULL DEFAULT '',
-    PRIMARY KEY (thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
-);
-INSERT INTO checkpoint_migrations (v) SELECT generate_series(0, 9) ON CONFLICT DO NOTHING;
-"""
+from django.db import migrations, models
+
+from holdfast.persistence.upstream import bring_up
+
+def make_or_adopt(apps: Any, schema_editor: Any) -> None:
+    """Also called on databases other than Holdfast's, where a project routes no migrations away."""
+    if schema_editor.connection.vendor == "postgresql":
+        bring_up(schema_editor)
+
+
+def leave(apps: Any, schema_editor: Any) -> None:
+    """Upstream's tables, and what is in them, stay."""
 
 
 class Migration(migrations.Migration):
     initial = True
+    atomic = False  # an adopted table stays writable while a missing index is built
     dependencies = []
-    operations = [migrations.RunSQL(TABLES, migrations.RunSQL.noop)]
+
+    operations = [
+        migrations.RunPython(make_or_adopt, leave, atomic=False),
+        migrations.CreateModel(
+            name="Checkpoint",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "thread_id",
+                        "checkpoint_ns",
+                        "checkpoint_id",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("thread_id", models.TextField()),
+                ("checkpoint_ns", models.TextField(default="")),
+                ("checkpoint_id", models.TextField()),
+                ("parent_checkpoint_id", models.TextField(null=True)),
+                ("type", models.TextField(null=True)),
+                ("checkpoint", models.JSONField()),
+                ("metadata", models.JSONField(default=dict)),
+            ],
+            options={
+                "db_table": "checkpoints",
+                "managed": False,
+            },
+        ),
+        migrations.CreateModel(
+            name="CheckpointBlob",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "thread_id",
+                        "checkpoint_ns",
+                        "channel",
+                        "version",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("thread_id", models.TextField()),
+                ("checkpoint_ns", models.TextField(default="")),
+                ("channel", models.TextField()),
+                ("version", models.TextField()),
+                ("type", models.TextField()),
+                ("blob", models.BinaryField(null=True)),
+            ],
+            options={
+                "db_table": "checkpoint_blobs",
+                "managed": False,
+            },
+        ),
+        migrations.CreateModel(
+            name="CheckpointWrite",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "thread_id",
+                        "checkpoint_ns",
+                        "checkpoint_id",
+                        "task_id",
+                        "idx",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("thread_id", models.TextField()),
+                ("checkpoint_ns", models.TextField(default="")),
+                ("checkpoint_id", models.TextField()),
+                ("task_id", models.TextField()),
+                ("idx", models.IntegerField()),
+                ("channel", models.TextField()),
+                ("type", models.TextField(null=True)),
+                ("blob", models.BinaryField()),
+                ("task_path", models.TextField(default="")),
+            ],
+            options={
+                "db_table": "checkpoint_writes",
+                "managed": False,
+            },
+        ),
+        migrations.CreateModel(
+            name="StoreItem",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "prefix", "key", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("prefix", models.TextField()),
+                ("key", models.TextField()),
+                ("value", models.JSONField()),
+                ("created_at", models.DateTimeField(null=True)),
+                ("updated_at", models.DateTimeField(null=True)),
+                ("expires_at", models.DateTimeField(null=True)),
+                ("ttl_minutes", models.IntegerField(null=True)),
+            ],
+            options={
+                "db_table": "store",
+                "managed": False,
+            },
+        ),
+    ]

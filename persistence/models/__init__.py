@@ -7,6 +7,7 @@ from holdfast.persistence.models.admin_views import (
     CheckpointView,
     CheckpointWriteView,
 )
+from holdfast.persistence.models.checkpoints import Checkpoint, CheckpointBlob, CheckpointWrite
 from holdfast.persistence.models.effects import Effect, EffectState
 from holdfast.persistence.models.node_cache import NodeCacheEntry
 from holdfast.persistence.models.runs import (
@@ -18,11 +19,15 @@ from holdfast.persistence.models.runs import (
     Step,
     Thread,
 )
+from holdfast.persistence.models.store import StoreItem
 
 __all__ = [
     "CancelRequest",
+    "Checkpoint",
+    "CheckpointBlob",
     "CheckpointChannelView",
     "CheckpointView",
+    "CheckpointWrite",
     "CheckpointWriteView",
     "Effect",
     "EffectState",
@@ -32,5 +37,6 @@ __all__ = [
     "RunRow",
     "RunStatus",
     "Step",
+    "StoreItem",
     "Thread",
 ]

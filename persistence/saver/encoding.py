@@ -26,6 +26,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import ERROR, _DeltaSnapshot
 
 from holdfast.errors import NotSerializableError
+from holdfast.persistence import arrays
 from holdfast.persistence.codec import Codec
 
 Params = dict[str, Any]
@@ -71,10 +72,10 @@ def checkpoint_params(
         "parent_id": configurable.get("checkpoint_id"),
         "checkpoint": _json({**checkpoint, "channel_values": inline}, "checkpoint"),
         "metadata": _json(get_serializable_checkpoint_metadata(config, metadata), "metadata"),
-        "channels": channels,
-        "versions": versions,
-        "types": types,
-        "blobs": blobs,
+        "channels": arrays.texts(channels),
+        "versions": arrays.texts(versions),
+        "types": arrays.texts(types),
+        "blobs": arrays.blobs(blobs),
     }
 
 
@@ -107,10 +108,10 @@ def writes_params(
         "checkpoint_id": configurable["checkpoint_id"],
         "task_id": task_id,
         "task_path": task_path,
-        "indexes": list(rows),
-        "channels": [row[0] for row in rows.values()],
-        "types": [row[1] for row in rows.values()],
-        "blobs": [row[2] for row in rows.values()],
+        "indexes": arrays.ints(list(rows)),
+        "channels": arrays.texts([row[0] for row in rows.values()]),
+        "types": arrays.texts([row[1] for row in rows.values()]),
+        "blobs": arrays.blobs([row[2] for row in rows.values()]),
         "replace": replace,
     }
 

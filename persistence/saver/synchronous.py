@@ -61,7 +61,7 @@ class SyncSaver(BaseCheckpointSaver[str]):
         self.fence = fence
         self._connection = connection
 
-    def get_next_version(self, current: str | int | None, channel: None) -> str:  # type: ignore[override]
+    def get_next_version(self, current: str | int | None, channel: None) -> str:
         """A version that sorts after ``current`` as text, in upstream's form."""
         number = 0 if current is None else int(str(current).partition(".")[0])
         return f"{number + 1:032}.{random.random():016}"  # noqa: S311 - only tells forks apart
@@ -217,14 +217,8 @@ class SyncSaver(BaseCheckpointSaver[str]):
         return self._do(lambda connection: work(PostgresSaver(connection, serde=self.serde)))
 
     def _fenced(self, name: str, params: Params, fence: Fence) -> None:
-        statement = query(name)
-        params |= fence.params
-
-        def work(connection: Connection) -> int:
-            row = psycopg.Cursor(connection).execute(statement, params).fetchone()
-            return int(row[0]) if row else 0
-
-        fence.check(self._do(work))
+        rows = self._rows(name, params | fence.params)
+        fence.check(rows[0][0])
 
     def _execute(self, name: str, params: Params) -> None:
         statement = query(name)
@@ -234,9 +228,9 @@ class SyncSaver(BaseCheckpointSaver[str]):
         statement = query(name)
 
         def work(connection: Connection) -> Sequence[Row]:
-            with psycopg.Cursor(connection) as cursor:
-                cursor.execute(statement, params, prepare=prepare, binary=True)
-                return cursor.fetchall()
+            # Not connection.cursor(): a lent connection is Django's, whose cursors bind on the client.
+            cursor = psycopg.Cursor(connection)
+            return cursor.execute(statement, params, prepare=prepare, binary=True).fetchall()
 
         return self._do(work)
 

@@ -20,7 +20,7 @@ from holdfast.persistence import codec, ledger
 from holdfast.persistence.ids import ThreadId, new_run_id, parse_thread_id
 from holdfast.persistence.records import NewRun, Run
 from holdfast.runner import dispatch
-from holdfast.runner.discovery import discover
+
 
 Strategy = Literal["enqueue", "reject", "interrupt", "rollback"]
 When = datetime | timedelta | float | None
@@ -100,7 +100,7 @@ def _refuse_foreign_transaction() -> None:
 
 
 def _checked(request: Request) -> NewRun:
-    discover()
+
     spec = registry.get(request.graph, request.version)
     spec.check_input(request.input)
     run_id = new_run_id()

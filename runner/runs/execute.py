@@ -25,7 +25,7 @@ from holdfast.graphs import registry
 from holdfast.graphs.spec import GraphSpec
 from holdfast.persistence import DjangoCache, DjangoSaver, DjangoStore, ledger
 from holdfast.persistence.records import Claim
-from holdfast.runner.discovery import discover
+
 from holdfast.runner.runs import questions
 from holdfast.runner.runs.attempt import Attempt, attempt_scope
 from holdfast.runner.runs.process import Execution
@@ -45,6 +45,8 @@ class Interrupted:
     """The graph asks."""
 
     interrupts: tuple[Interrupt, ...]
+    nodes: Mapping[str, str]
+    """The names of the nodes that are waiting, by task id."""
     spec: GraphSpec
 
 
@@ -83,7 +85,6 @@ Outcome = Finished | Interrupted | Drained | Failed | Lost
 def execute(claim: Claim, execution: Execution) -> Outcome:
     """Run the graph until it ends, asks, fails, is drained, or the lease is lost."""
     try:
-        discover()
         spec = registry.get(claim.run.graph, claim.run.version)
         graph = _attached(spec, execution)
         attempt = _attempt(claim, execution, spec)
@@ -102,6 +103,10 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
                 _loop().run(stream.aread(graph, sent, config, arguments))
             else:
                 stream.read(graph, sent, config, arguments)
+            outcome: Outcome = Finished(values=stream.latest)
+            if stream.interrupts:
+                nodes = questions.asking_nodes(graph.get_state(config, subgraphs=True))
+                outcome = Interrupted(interrupts=tuple(stream.interrupts), nodes=nodes, spec=spec)
     except GraphDrained:
         return Drained()
     except Exception as error:  # noqa: BLE001 - the boundary of the task: whatever a graph raises fails its run
@@ -110,9 +115,7 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
         )
     if execution.fence.lost:
         return Lost()
-    if stream.interrupts:
-        return Interrupted(interrupts=tuple(stream.interrupts), spec=spec)
-    return Finished(values=stream.latest)
+    return outcome
 
 
 class _Stream:

@@ -13,15 +13,20 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from langgraph.types import StateSnapshot
+
 from holdfast.persistence import codec, ledger
 from holdfast.persistence.ids import ThreadId
 from holdfast.persistence.records import Question
 
 
 def waiting(
-    thread_id: ThreadId, interrupts: Sequence[Any], allow: frozenset[tuple[str, str]]
+    thread_id: ThreadId,
+    interrupts: Sequence[Any],
+    nodes: Mapping[str, str],
+    allow: frozenset[tuple[str, str]],
 ) -> list[Question]:
-    """The questions behind the interrupts that a graph has just stopped with."""
+    """The questions behind the interrupts that a graph has just stopped with; ``nodes``: names by task id."""
     values = {interrupt.id: interrupt.value for interrupt in interrupts}
     found: dict[str, Question] = {}
     for row in ledger.questions_held(thread_id):  # deepest namespace first
@@ -30,13 +35,23 @@ def waiting(
                 found[interrupt.id] = Question(
                     id=interrupt.id,
                     value=_shown(values[interrupt.id]),
-                    node=_node(row["checkpoint_ns"], row, interrupt),
+                    node=nodes.get(row["task_id"], ""),
                     namespace=row["checkpoint_ns"],
                     checkpoint_id=row["checkpoint_id"],
                     task_id=row["task_id"],
                     answered=_answers(row["resumed_type"], row["resumed_blob"], allow),
                 )
     return [found[interrupt_id] for interrupt_id in values if interrupt_id in found]
+
+
+def asking_nodes(snapshot: StateSnapshot) -> dict[str, str]:
+    """The name of each pending node by its task id, subgraphs' included."""
+    names = {}
+    for task in snapshot.tasks:
+        names[task.id] = task.name
+        if isinstance(task.state, StateSnapshot):
+            names |= asking_nodes(task.state)
+    return names
 
 
 def to_send(
@@ -62,10 +77,6 @@ def _answers(type_: str | None, blob: bytes | None, allow: frozenset[tuple[str, 
         return 0
     given = codec.loads(type_, blob, extra=allow)
     return len(given) if isinstance(given, list) else 1
-
-
-def _node(namespace: str, row: Mapping[str, Any], interrupt: Any) -> str:
-    return str(row.get("node") or namespace.rpartition("|")[2].partition(":")[0])
 
 
 def _shown(value: Any) -> Any:

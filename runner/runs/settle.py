@@ -58,8 +58,8 @@ def _write(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
                     claim, RunStatus.FAILED, error=Failed(exception=error).error, inside=inside
                 )
             return ledger.settle(claim, RunStatus.SUCCEEDED, result=result, inside=inside)
-        case Interrupted(interrupts=interrupts, spec=spec):
-            asked = questions.waiting(claim.run.thread_id, interrupts, spec.allowlist)
+        case Interrupted(interrupts=interrupts, nodes=nodes, spec=spec):
+            asked = questions.waiting(claim.run.thread_id, interrupts, nodes, spec.allowlist)
             if len(asked) < len({interrupt.id for interrupt in interrupts}):
                 raise HoldfastError(f"run {claim.run.id} asks questions that are not on its checkpoints")
             return ledger.settle(claim, RunStatus.INTERRUPTED, questions=asked, inside=inside)

@@ -1,0 +1,288 @@
+"""The channel: queues, bindings, publishing and taking, as kombu's virtual transports have them.
+
+Routing happens in the database, in the statement that publishes, from the table of bindings. A
+channel never keeps a message that it has not handed to its consumer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from uuid import uuid4
+
+from amqp.protocol import queue_declare_ok_t
+from kombu.exceptions import ChannelError
+from kombu.transport import virtual
+from kombu.transport.base import to_rabbitmq_queue_arguments
+from kombu.utils.json import dumps, loads
+
+from holdfast.runner.broker.holding import Holding
+from holdfast.runner.broker.qos import QoS
+
+BATCH = 100
+"""Messages taken in one statement at most."""
+
+
+def topic_pattern(routing_key: str) -> str:
+    """The regular expression of a topic binding: ``*`` is one word, ``#`` any number of words."""
+    pattern = ""
+    for number, word in enumerate(routing_key.split(".")):
+        dot = r"\." if number and pattern else ""
+        if word == "#":
+            pattern = rf"{pattern}(\.[^.]+)*" if pattern else "(.*)"
+        elif pattern == "(.*)":
+            pattern = rf"(.*\.)?{_word(word)}"
+        else:
+            pattern += dot + _word(word)
+    return f"^{pattern}$"
+
+
+def _word(word: str) -> str:
+    return "[^.]+" if word == "*" else re.sub(r"(\W)", r"\\\1", word)
+
+
+class Channel(virtual.Channel):
+    """One channel of one kombu connection; its tags are the ids of the messages."""
+
+    QoS = QoS
+    supports_fanout = True
+
+    def __init__(self, connection: Any, **kwargs: Any) -> None:
+        super().__init__(connection, **kwargs)
+        self.holding: Holding = connection.holding
+        self.dirty = True
+        self._turns: deque[str] = deque()
+        self._unacknowledged: set[str] = set()
+
+    # queues and bindings
+
+    def prepare_queue_arguments(self, arguments: dict[str, Any], **kwargs: Any) -> Any:
+        return to_rabbitmq_queue_arguments(arguments, **kwargs)
+
+    def queue_declare(
+        self,
+        queue: str | None = None,
+        passive: bool = False,
+        durable: bool = True,
+        exclusive: bool = False,
+        auto_delete: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Declare the queue, or with ``passive`` raise ChannelError (404) if it is not there."""
+        queue = queue or f"amq.gen-{uuid4()}"
+        if passive:
+            if not self.connection.rows("has_queue", {"queue": queue})[0][0]:
+                raise ChannelError(
+                    f"NOT_FOUND - no queue {queue!r}", (50, 10), "Channel.queue_declare", "404"
+                )
+        else:
+            self.connection.declare(
+                "declare_queue",
+                {
+                    "queue": queue,
+                    "durable": bool(durable),
+                    "exclusive": bool(exclusive),
+                    "auto_delete": bool(auto_delete),
+                    "expires": (arguments or {}).get("x-expires"),
+                    "message_ttl": (arguments or {}).get("x-message-ttl"),
+                },
+                belongs_to_session=bool(exclusive or auto_delete),
+            )
+            if exclusive or auto_delete:
+                self.connection.transient.add(queue)
+        return queue_declare_ok_t(queue, self._size(queue) if passive else 0, 0)
+
+    def queue_bind(
+        self,
+        queue: str,
+        exchange: str | None = None,
+        routing_key: str = "",
+        arguments: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Bind it, in the way of the exchange's type as this connection declared it."""
+        exchange = exchange or "amq.direct"
+        kind = self.typeof(exchange).type
+        pattern = topic_pattern(routing_key) if kind == "topic" else None
+        binding = {
+            "exchange": exchange,
+            "queue": queue,
+            "routing_key": routing_key,
+            "kind": kind,
+            "pattern": pattern,
+        }
+        self.connection.declare("bind", binding)
+        if queue not in self.connection.transient:
+            self.connection.bound.setdefault(exchange, {})[queue, routing_key] = binding
+
+    def queue_unbind(
+        self,
+        queue: str,
+        exchange: str | None = None,
+        routing_key: str = "",
+        arguments: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        exchange = exchange or "amq.direct"
+        self.connection.bound.get(exchange, {}).pop((queue, routing_key), None)
+        self.connection.count("unbind", {"exchange": exchange, "queue": queue, "routing_key": routing_key})
+
+    def queue_delete(
+        self, queue: str, if_unused: bool = False, if_empty: bool = False, **kwargs: Any
+    ) -> None:
+        if if_empty and self._size(queue):
+            return
+        for bindings in self.connection.bound.values():
+            for key in [key for key in bindings if key[0] == queue]:
+                del bindings[key]
+        self.connection.count("delete_queue", {"queue": queue})
+
+    def exchange_delete(self, exchange: str, if_unused: bool = False, nowait: bool = False) -> None:
+        for queue, source, routing_key in list(self.list_bindings()):
+            if source == exchange:
+                self.queue_unbind(queue, exchange, routing_key)
+        self.state.exchanges.pop(exchange, None)
+
+    def list_bindings(self) -> Iterable[tuple[str, str, str]]:
+        """(queue, exchange, routing key) of every binding that the broker knows."""
+        return ((row[0], row[1], row[2]) for row in self.connection.rows("bindings"))
+
+    def _size(self, queue: str) -> int:
+        return int(self.connection.rows("size", {"queue": queue})[0][0])
+
+    def _purge(self, queue: str) -> int:
+        return int(self.connection.count("purge", {"queue": queue}))
+
+    # publishing
+
+    def encode_body(self, body: Any, encoding: str | None = None) -> tuple[Any, str | None]:
+        """Text stays text, so that a person can read it in the table; bytes become base64."""
+        if isinstance(body, str):
+            return body, "utf-8"
+        return super().encode_body(body, "base64")
+
+    def basic_publish(self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any) -> None:
+        """One copy to each queue that is bound; durable when this returns, or with the transaction."""
+        self._inplace_augment_message(message, exchange, routing_key)
+        expiration = message["properties"].get("expiration")
+        self.connection.publish(
+            {
+                "exchange": exchange,
+                "routing_key": routing_key,
+                "queues": [routing_key] if not exchange else self._known(exchange, routing_key),
+                "priority": self._get_message_priority(message),
+                "payload": dumps(message),
+                "ttl": float(expiration) / 1000 if expiration not in (None, "") else None,
+            }
+        )
+
+    def _known(self, exchange: str, routing_key: str) -> list[str]:
+        """Queues bound by this connection itself: also while a transaction defers the declaration."""
+        return sorted(
+            {
+                binding["queue"]
+                for binding in self.connection.bound.get(exchange, {}).values()
+                if binding["kind"] == "fanout"
+                or (binding["kind"] == "topic" and re.match(binding["pattern"], routing_key))
+                or binding["routing_key"] == routing_key
+            }
+        )
+
+    # consuming
+
+    def basic_consume(
+        self, queue: str, no_ack: bool, callback: Callable[[Any], Any], consumer_tag: str, **kwargs: Any
+    ) -> None:
+        self.connection.begin_consuming(queue)
+        super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
+        if no_ack:
+            self._unacknowledged.add(queue)
+        self._turns.append(queue)
+        self.dirty = True
+
+    def basic_cancel(self, consumer_tag: str) -> None:
+        queue = self._tag_to_queue.get(consumer_tag)
+        super().basic_cancel(consumer_tag)
+        if queue is not None:
+            self._unacknowledged.discard(queue)
+            if queue in self._turns:
+                self._turns.remove(queue)
+            self.connection.end_consuming(queue)
+
+    def consumes(self, queue: str) -> bool:
+        """Whether this channel has a consumer of the queue."""
+        return queue in self._turns
+
+    def deliver(self, limit: int = BATCH) -> int:
+        """Take what may be taken and hand it to the consumers; the number of messages handed over."""
+        if not self.dirty or not self._consumers:
+            return 0
+        room = self.qos.free(min(limit, BATCH))
+        if not room:
+            return 0
+        self.dirty = False
+        silent = [queue for queue in self._turns if queue in self._unacknowledged]
+        answering = [queue for queue in self._turns if queue not in self._unacknowledged]
+        delivered = 0
+        for statement, queues in (("take_and_delete", silent), ("take", answering)):
+            if queues and room > delivered:
+                messages, more = self.connection.take(statement, queues, room - delivered)
+                self.dirty = self.dirty or more or len(messages) == room - delivered
+                self._hand_over(messages, held=statement == "take")
+                delivered += len(messages)
+            elif queues:
+                self.dirty = True
+        return delivered
+
+    def _hand_over(self, messages: list[tuple[str, str, str, bool]], *, held: bool) -> None:
+        waiting = deque(messages)
+        try:
+            while waiting:
+                tag, queue, payload, redelivered = waiting.popleft()
+                if queue in self._turns:
+                    self._turns.remove(queue)
+                    self._turns.append(queue)
+                self.connection._deliver(self._decoded(tag, payload, redelivered), queue)
+        finally:
+            if waiting and held:  # a callback raised: nobody will ever answer the rest
+                self.holding.release([tag for tag, *_ in waiting])
+                self.dirty = True
+
+    @staticmethod
+    def _decoded(tag: str, payload: str, redelivered: bool) -> dict[str, Any]:
+        message: dict[str, Any] = loads(payload)
+        message["properties"]["delivery_tag"] = tag
+        message["properties"]["delivery_info"]["redelivered"] = redelivered
+        message["redelivered"] = redelivered
+        return message
+
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
+        """The next message of the queue, or None."""
+        messages, _ = self.connection.take("take_and_delete" if no_ack else "take", [queue], 1)
+        if not messages:
+            return None
+        tag, _, payload, redelivered = messages[0]
+        message = self.Message(self._decoded(tag, payload, redelivered), channel=self)
+        if not no_ack:
+            self.qos.append(message, tag)
+        return message
+
+    def basic_recover(self, requeue: bool = False) -> None:
+        if not requeue:
+            raise NotImplementedError("only recover(requeue=True) is known here")
+        self.qos.restore_unacked()
+        self.dirty = True
+
+    def abandon(self) -> dict[str, Any]:
+        """Close without a word to the server; what was held, for the next session to take up."""
+        held = self.qos.surrender()
+        self.closed = True
+        self._consumers.clear()
+        self._tag_to_queue.clear()
+        self._active_queues.clear()
+        self._turns.clear()
+        self.connection = None
+        return held

@@ -1,0 +1,175 @@
+"""Tables and panels for people. Everything that a graph or a user wrote is shown as text, never as markup."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from holdfast.persistence.models import Effect
+from holdfast.persistence.records import Run, StepRecord
+from holdfast.runner.management.facts import decoded, plain
+
+STYLES: Final = {
+    "queued": "cyan",
+    "running": "bold blue",
+    "interrupted": "bold yellow",
+    "succeeded": "green",
+    "failed": "bold red",
+    "cancelled": "dim",
+    "done": "green",
+    "cached": "magenta",
+    "lost": "bold red",
+    "begun": "yellow",
+    "in_doubt": "bold yellow",
+}
+LONGEST_VALUE: Final = 2000
+"""Characters of a result that are shown; ``--json`` shows all."""
+
+
+def console() -> Console:
+    """The terminal; honours NO_COLOR, and its width when it has one."""
+    return Console(highlight=False)
+
+
+def status(text: str) -> Text:
+    """A status or outcome in its colour."""
+    return Text(text, style=STYLES.get(text, ""))
+
+
+def seconds(value: float | None) -> str:
+    """A duration as people say it: 0.35 s, 12 s, 3 min, 2 h, 5 d."""
+    if value is None:
+        return ""
+    if value < 10:
+        return f"{value:.2f} s"
+    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if value < limit:
+            return f"{value / size:.0f} {unit}"
+    return f"{value / 86400:.0f} d"
+
+
+def _since(moment: datetime | None, until: datetime | None = None) -> str:
+    return seconds(((until or datetime.now(UTC)) - moment).total_seconds()) if moment else ""
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    for column in columns:
+        right = column in {"step", "delivery", "deliveries", "crashes", "took", "age", "attempts"}
+        table.add_column(column, justify="right" if right else "left", no_wrap=column in {"id", "status", "outcome"})
+    return table
+
+
+def runs_table(runs: Iterable[Run]) -> Table:
+    """Newest first, one line a run."""
+    table = _table("id", "graph", "status", "thread", "deliveries", "crashes", "age", "took")
+    for run in runs:
+        table.add_row(
+            Text(str(run.id)),
+            Text(run.graph),
+            status(str(run.status)),
+            Text("" if run.thread_id == str(run.id) else run.thread_id, overflow="ellipsis", no_wrap=True),
+            str(run.deliveries),
+            str(run.crashes) if run.crashes else "",
+            _since(run.created_at),
+            _since(run.started_at, run.finished_at),
+        )
+    return table
+
+
+def timeline(steps: Sequence[StepRecord]) -> Table:
+    """What ran when, in which delivery and process. A change of delivery is marked by a rule."""
+    table = _table("step", "node", "delivery", "process", "took", "outcome", title="Timeline")
+    for number, step in enumerate(steps):
+        last = number + 1 == len(steps) or steps[number + 1].delivery != step.delivery
+        place = f"{step.namespace.split(':', 1)[0]}/" if step.namespace else ""
+        table.add_row(
+            str(step.step),
+            Text(place + step.node),
+            str(step.delivery),
+            Text(step.owner),
+            _since(step.started_at, step.finished_at) if step.finished_at else "",
+            status(step.outcome),
+            end_section=last,
+        )
+    return table
+
+
+def effects_table(effects: Iterable[Effect]) -> Table:
+    """The ledger of side effects."""
+    table = _table("effect", "kind", "state", "attempts", "key", title="Effects")
+    for effect in effects:
+        table.add_row(
+            Text(effect.function), Text(effect.kind), status(effect.state), str(effect.attempts), Text(effect.key[:16])
+        )
+    return table
+
+
+def value(content: Any) -> Text:
+    """A stored value as indented JSON, cut where it grows long."""
+    text = content if isinstance(content, str) else json.dumps(plain(content), indent=2, ensure_ascii=False)
+    cut = text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + f"\n… {len(text) - LONGEST_VALUE} more characters"
+    return Text(cut)
+
+
+def question_panels(run: Run) -> list[RenderableType]:
+    """What the run asks, and the command that answers it."""
+    only = len(run.questions) == 1
+    panels: list[RenderableType] = []
+    for question in run.questions:
+        how = f"holdfast resume {run.id} JSON" + ("" if only else f" --question {question.id}")
+        panels.append(
+            Panel(
+                Group(value(question.value), Text(), Text(how, style="dim")),
+                title=Text(f"{question.node} asks"),
+                title_align="left",
+                border_style="yellow",
+            )
+        )
+    return panels
+
+
+def run_view(
+    run: Run, steps: Sequence[StepRecord] = (), effects: Sequence[Effect] = (), *, payload: bool = True
+) -> Group:
+    """Everything about one run, from its status to its effects."""
+    head = Table.grid(padding=(0, 2))
+    for name, shown in _head(run):
+        head.add_row(Text(name, style="dim"), shown)
+    parts: list[RenderableType] = [head, *question_panels(run)]
+    if run.error:
+        message = f"{run.error.get('type', 'error')}: {run.error.get('message', '')}"
+        parts.append(Panel(Text(message), title="failed", title_align="left", border_style="red"))
+    if payload and run.status == "succeeded":
+        parts.append(
+            Panel(value(decoded(lambda: run.result)), title="result", title_align="left", border_style="green")
+        )
+    if steps:
+        parts += [Text(), timeline(steps)]
+    if effects:
+        parts += [Text(), effects_table(effects)]
+    return Group(*parts)
+
+
+def _head(run: Run) -> list[tuple[str, RenderableType]]:
+    lines: list[tuple[str, RenderableType]] = [
+        ("run", Text(str(run.id))),
+        ("graph", Text(f"{run.graph} (version {run.version})")),
+        ("thread", Text(run.thread_id)),
+        ("status", status(str(run.status))),
+        ("deliveries", Text(f"{run.deliveries}" + (f", {run.crashes} crashes without progress" if run.crashes else ""))),
+    ]
+    if run.started_at:
+        lines.append(("took", Text(_since(run.started_at, run.finished_at))))
+    elif run.not_before > datetime.now(UTC):
+        lines.append(("due", Text(run.not_before.isoformat(timespec="seconds"))))
+    if run.owner:
+        lines.append(("process", Text(run.owner)))
+    return lines

@@ -1,0 +1,253 @@
+"""``enqueue, runs, show, watch, resume, cancel, retry``: thin wrappers of the public API."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import typer
+
+from holdfast.errors import WaitTimeoutError
+from holdfast.runner.management.command import ready
+from holdfast.runner.management.reading import read_id, read_json, read_object, read_time
+
+REFRESH = 0.25
+"""Seconds between two looks at the timeline while watching."""
+
+Strategy = Literal["enqueue", "reject", "interrupt", "rollback"]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The run's id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="Stay and show its progress.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    panel = "Runs"
+    for function in (enqueue, runs, show, watch, resume, cancel, retry):
+        app.command(rich_help_panel=panel)(function)
+
+
+def enqueue(
+    graph: Annotated[str, typer.Argument(metavar="GRAPH", help="The name it is registered under.")],
+    input: Annotated[
+        str | None, typer.Argument(metavar="[JSON|@FILE|-]", help="The input: JSON, a file of it, or stdin.")
+    ] = None,
+    thread: Annotated[str | None, typer.Option(help="Go on with this thread; by default a new one.")] = None,
+    key: Annotated[str | None, typer.Option(help="Idempotency key: the same key gives the same run.")] = None,
+    run_after: Annotated[
+        str | None, typer.Option(help="When it is due: 90s, 10m, 2h, 3d, or an ISO 8601 time.")
+    ] = None,
+    deadline: Annotated[str | None, typer.Option(help="When it is given up, in the same forms.")] = None,
+    priority: Annotated[int, typer.Option(help="0 to 9; 9 goes first.")] = 0,
+    queue: Annotated[str | None, typer.Option(help="By default the project's task routes decide.")] = None,
+    strategy: Annotated[
+        Strategy, typer.Option(help="What an unfinished run on the thread means.")
+    ] = "enqueue",
+    config: Annotated[str | None, typer.Option(metavar="JSON", help="LangGraph config.")] = None,
+    context: Annotated[str | None, typer.Option(metavar="JSON", help="The graph's context.")] = None,
+    metadata: Annotated[str | None, typer.Option(metavar="JSON", help="Kept in the run's row.")] = None,
+    version: Annotated[str | None, typer.Option(help="Of the graph; by default the newest.")] = None,
+    watching: Watch = False,
+    as_json: AsJson = False,
+) -> None:
+    """Accept a run, durable once this returns.
+
+    [dim]holdfast enqueue joke '{"topic": "crabs"}'[/dim]
+
+    [dim]holdfast enqueue digest @input.json --thread weekly --watch[/dim]
+
+    [dim]jq -n '{steps: 20}' | holdfast enqueue long_steps - --run-after 10m --json[/dim]
+    """
+    request = {
+        "input": read_json(input, hint="JSON"),
+        "run_after": read_time(run_after, hint="--run-after"),
+        "deadline": read_time(deadline, hint="--deadline"),
+        "config": read_object(config, hint="--config"),
+        "context": read_json(context, hint="--context"),
+        "metadata": read_object(metadata, hint="--metadata"),
+    }
+    ready()
+    from holdfast.runner import api
+
+    run = api.enqueue(
+        graph,
+        request.pop("input"),
+        thread_id=thread,
+        idempotency_key=key,
+        priority=priority,
+        queue=queue,
+        multitask_strategy=strategy,
+        version=version,
+        **request,
+    )
+    _tell(run, "accepted", watching=watching, as_json=as_json)
+
+
+def runs(
+    status: Annotated[str | None, typer.Option(help="queued, running, interrupted, succeeded, …")] = None,
+    graph: Annotated[str | None, typer.Option(help="Runs of this graph only.")] = None,
+    thread: Annotated[str | None, typer.Option(help="Runs of this thread only.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the newest runs.
+
+    [dim]holdfast runs --status interrupted[/dim]
+    """
+    ready()
+    from holdfast.persistence.models import RunStatus
+    from holdfast.runner import api
+    from holdfast.runner.management import display, facts
+
+    if status is not None and status not in RunStatus.values:
+        raise typer.BadParameter(f"{status!r} is not one of {', '.join(RunStatus.values)}", param_hint="--status")
+    found = api.runs(status=status, graph=graph, thread_id=thread, limit=limit)
+    if as_json:
+        facts.dump([facts.run_facts(run, payload=False) for run in found])
+    elif found:
+        display.console().print(display.runs_table(found))
+    else:
+        display.console().print("No runs.", style="dim")
+
+
+def show(run_id: Id, as_json: AsJson = False) -> None:
+    """Show one run: its status, questions, result, timeline and effects.
+
+    [dim]holdfast show 0193… --json | jq .result[/dim]
+    """
+    identity = read_id(run_id)
+    ready()
+    from holdfast.runner import api
+    from holdfast.runner.management import display, facts
+
+    run = api.get(identity)
+    steps, effects = api.steps(identity), facts.effects_of(run)
+    if as_json:
+        facts.dump(
+            facts.run_facts(run)
+            | {
+                "timeline": [facts.step_facts(step) for step in steps],
+                "effects": [facts.effect_facts(effect) for effect in effects],
+            }
+        )
+    else:
+        display.console().print(display.run_view(run, steps, effects))
+
+
+def watch(
+    run_id: Id,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to watch at most.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a run's progress until it ends or asks. Ctrl-C leaves it running.
+
+    Exit code 0 when it succeeded or asks, 1 when it failed or was cancelled.
+    """
+    identity = read_id(run_id)
+    ready()
+    _watch(identity, timeout=timeout, as_json=as_json)
+
+
+def resume(
+    run_id: Id,
+    answer: Annotated[
+        str | None, typer.Argument(metavar="[JSON|@FILE|-]", help="The answer, as JSON.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="The answer as plain text, instead of JSON.")] = None,
+    question: Annotated[
+        str | None, typer.Option(help="Which question it answers, where the run asks several.")
+    ] = None,
+    watching: Watch = False,
+    as_json: AsJson = False,
+) -> None:
+    """Answer what a run asks.
+
+    [dim]holdfast resume 0193… true[/dim]
+
+    [dim]holdfast resume 0193… --text "yes, but shorter" --question 5f1c…[/dim]
+    """
+    identity = read_id(run_id)
+    if (answer is None) == (text is None):
+        raise typer.BadParameter("give the answer either as JSON or with --text", param_hint="JSON")
+    value: Any = text if text is not None else read_json(answer, hint="JSON")
+    ready()
+    from holdfast.runner import api
+
+    run = api.resume(identity, {question: value} if question else value)
+    _tell(run, "answered", watching=watching, as_json=as_json)
+
+
+def cancel(
+    run_id: Id,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Also delete what it wrote to its thread.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for a run's end."""
+    identity = read_id(run_id)
+    ready()
+    from holdfast.runner import api
+
+    _tell(api.cancel(identity, rollback=rollback), "asked to end", as_json=as_json)
+
+
+def retry(run_id: Id, watching: Watch = False, as_json: AsJson = False) -> None:
+    """Let a failed or cancelled run go on from its last checkpoint."""
+    identity = read_id(run_id)
+    ready()
+    from holdfast.runner import api
+
+    _tell(api.retry(identity), "queued again", watching=watching, as_json=as_json)
+
+
+def _tell(run: Any, done: str, *, watching: bool = False, as_json: bool) -> None:
+    from holdfast.runner.management import display, facts
+
+    if watching:
+        _watch(run.id, timeout=None, as_json=as_json)
+    elif as_json:
+        facts.dump(facts.run_facts(run))
+    else:
+        out = display.console()
+        out.print(f"{run.id}", style="bold", end="  ", markup=False)
+        out.print(f"{run.graph}, {done}, now {run.status}", style="dim", markup=False)
+
+
+def _watch(run_id: UUID, *, timeout: float | None, as_json: bool) -> None:
+    from rich.live import Live
+
+    from holdfast.runner import api
+    from holdfast.runner.management import display, facts
+
+    try:
+        if as_json:
+            run = api.wait(run_id, timeout)
+            facts.dump(facts.run_facts(run))
+        else:
+            out = display.console()
+            with Live(console=out, auto_refresh=False, transient=True) as live:
+                run = _follow(run_id, timeout, live)
+            out.print(display.run_view(run, api.steps(run_id), facts.effects_of(run)))
+    except KeyboardInterrupt:
+        typer.echo(f"The run goes on: holdfast watch {run_id}", err=True)
+        raise typer.Exit(130) from None
+    if str(run.status) in {"failed", "cancelled"}:
+        raise typer.Exit(1)
+
+
+def _follow(run_id: UUID, timeout: float | None, live: Any) -> Any:
+    """Draw the timeline while it grows; the waiting is ``wait``'s own, cut into pieces."""
+    from holdfast.runner import api
+    from holdfast.runner.management import display
+
+    left = timeout
+    while True:
+        piece = REFRESH if left is None else min(REFRESH, left)
+        try:
+            return api.wait(run_id, piece)
+        except WaitTimeoutError:
+            left = None if left is None else left - piece
+            if left is not None and left <= 0:
+                raise
+            live.update(display.run_view(api.get(run_id), api.steps(run_id), payload=False), refresh=True)
+
+
