@@ -80,7 +80,7 @@ class EffectAdmin(ReadOnlyAdmin):
 
     @admin.display(description="run")
     def of_run(self, effect: Effect) -> SafeString:
-        return pieces.page("runrow", effect.run_id)
+        return pieces.page("runrow", effect.run_id, pieces.short(effect.run_id))
 
     @admin.display(description="thread")
     def in_thread(self, effect: Effect) -> SafeString:
