@@ -27,11 +27,13 @@ from langgraph.checkpoint.serde.jsonplus import (
     EXT_DELTA_SNAPSHOT,
     EXT_METHOD_SINGLE_ARG,
     EXT_NUMPY_ARRAY,
+    EXT_PYDANTIC_V2,
     JsonPlusSerializer,
 )
 
 from holdfast.conf import settings
 from holdfast.errors import ConfigurationError, NotSerializableError, TypeNotAllowedError
+from holdfast.persistence.flattened import find_flattened
 from holdfast.persistence.offender import find_offender
 from holdfast.persistence.rebuild import Payload, rebuild, rebuild_array, rebuild_snapshot
 
@@ -79,7 +81,9 @@ class Codec(JsonPlusSerializer):
     def dump_field(self, value: Any, *, field: str) -> tuple[str, bytes]:
         """As ``dumps_typed``; ``field`` is what the error calls the value. Raises NotSerializableError."""
         try:
-            return self._checked(value)
+            return self._checked(value, field)
+        except _Flattened as error:
+            raise self._refused(error.path, error.culprit, field) from None
         except (TypeError, ValueError, RecursionError, TypeNotAllowedError) as error:
             raise self._refusal(value, field, error) from None
 
@@ -103,20 +107,33 @@ class Codec(JsonPlusSerializer):
             setting="SERIALIZABLE",
         )
 
-    def _checked(self, value: Any) -> tuple[str, bytes]:
+    def _checked(self, value: Any, field: str = "value") -> tuple[str, bytes]:
         tag, data = super().dumps_typed(value)
         if tag == "msgpack":
             # Reading the types back costs some 60 µs for 100 KB, and it sees what stands inside
             # of messages and models too, which a walk over the value would not.
-            _Checker(self).unpack(data)
+            checker = _Checker(self)
+            checker.unpack(data)
+            if checker.models and (lost := find_flattened(value, field, self._again)):
+                raise _Flattened(*lost)
         return tag, data
+
+    def _again(self, value: Any) -> Any:
+        return self.loads_typed(super().dumps_typed(value))
 
     def _refusal(self, value: Any, field: str, error: Exception) -> NotSerializableError:
         path, culprit = find_offender(value, field, self._storable, self.allows)
+        return self._refused(path, culprit, field, str(error) or type(error).__name__)
+
+    def _refused(self, path: str, culprit: Any, field: str, reason: str = "") -> NotSerializableError:
         kind = type(culprit)
         name = f"{kind.__module__}.{kind.__qualname__}"
-        if self.allows(kind.__module__, kind.__name__) or kind.__module__ == "builtins":
-            advice = str(error) or type(error).__name__
+        if not reason:
+            advice = (
+                "The model around it would give back a plain dict: declare the type in the model's field."
+            )
+        elif self.allows(kind.__module__, kind.__name__) or kind.__module__ == "builtins":
+            advice = reason
         else:
             advice = (
                 f'Add "{name}" to HOLDFAST["SERIALIZABLE"], name the type in the graph\'s state schema, '
@@ -151,6 +168,15 @@ class Codec(JsonPlusSerializer):
             return _messages_only()(value)
         except ValueError:
             raise _not_allowed(module, name) from None
+
+
+class _Flattened(ValueError):
+    """An object inside of a model would come back as a plain dict."""
+
+    def __init__(self, path: str, culprit: Any) -> None:
+        super().__init__(path)
+        self.path = path
+        self.culprit = culprit
 
 
 class _Reader:
@@ -193,12 +219,20 @@ class _Reader:
 class _Checker(_Reader):
     """Looks at the types without building anything."""
 
+    def __init__(self, codec: Codec) -> None:
+        super().__init__(codec)
+        self.models = False
+        self.seen: set[Key] = set()
+
     def build(self, code: int, payload: Any) -> Any:
         if code == EXT_NUMPY_ARRAY:
             rebuild_array(payload)
         elif code != EXT_DELTA_SNAPSHOT:
-            part = Payload.parse(code, payload)
-            self.codec.resolve(part.module, part.name)
+            kind = (payload[0], payload[1])
+            if kind not in self.seen:
+                self.codec.resolve(*kind)
+                self.seen.add(kind)
+            self.models = self.models or code == EXT_PYDANTIC_V2
 
 
 def _key(each: Key | type) -> Key:

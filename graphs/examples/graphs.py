@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from holdfast.graphs.examples import approval, long_steps
+from holdfast.graphs.examples import approval, chat, digest, joke, long_steps
 
-__all__ = ["approval", "long_steps"]
+__all__ = ["approval", "chat", "digest", "joke", "long_steps"]

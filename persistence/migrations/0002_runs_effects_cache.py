@@ -57,6 +57,8 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("attempts", models.IntegerField(default=1)),
+                ("answers", models.IntegerField(default=0)),
+                ("error", models.TextField(default="")),
                 ("result_type", models.CharField(max_length=32, null=True)),
                 ("result", models.BinaryField(null=True)),
                 ("begun_at", models.DateTimeField()),
@@ -82,7 +84,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Incarnation",
             fields=[
-                ("only", models.BooleanField(default=True, primary_key=True, serialize=False)),
+                ("singleton", models.BooleanField(default=True, primary_key=True, serialize=False)),
                 ("since", models.DateTimeField()),
             ],
             options={

@@ -27,6 +27,8 @@ class Effect(models.Model):
     arguments = models.TextField(default="")
     state = models.CharField(max_length=16, choices=EffectState.choices)
     attempts = models.IntegerField(default=1)
+    answers = models.IntegerField(default=0)
+    error = models.TextField(default="")
     result_type = models.CharField(max_length=32, null=True)  # noqa: DJ001 - NULL: none yet
     result = models.BinaryField(null=True)
     begun_at = models.DateTimeField()

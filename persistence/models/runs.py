@@ -174,7 +174,7 @@ class Step(models.Model):
 class Incarnation(models.Model):
     """One row in an UNLOGGED table: a crash or promotion of the server empties it (R9)."""
 
-    only = models.BooleanField(primary_key=True, default=True)
+    singleton = models.BooleanField(primary_key=True, default=True)
     since = models.DateTimeField()
 
     class Meta:

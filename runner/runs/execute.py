@@ -23,7 +23,7 @@ from holdfast import faults
 from holdfast.errors import LeaseLostError
 from holdfast.graphs import registry
 from holdfast.graphs.spec import GraphSpec
-from holdfast.persistence import DjangoCache, DjangoSaver, DjangoStore, ledger
+from holdfast.persistence import DjangoSaver, DjangoStore, ledger
 from holdfast.persistence.records import Claim
 
 from holdfast.runner.runs import questions
@@ -144,8 +144,7 @@ class _Stream:
 
 def _attached(spec: GraphSpec, execution: Execution) -> Pregel:
     saver = DjangoSaver(fence=execution.fence).with_allowlist(spec.allowlist)
-    cache = DjangoCache(on_hit=execution.timeline.cache_hit)
-    return spec.compile().copy({"checkpointer": saver, "store": DjangoStore(), "cache": cache})
+    return spec.compile().copy({"checkpointer": saver, "store": DjangoStore()})
 
 
 def _attempt(claim: Claim, execution: Execution, spec: GraphSpec) -> Attempt:

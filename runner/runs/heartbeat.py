@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
 from holdfast.conf import settings
 from holdfast.errors import LeaseLostError
@@ -83,7 +83,9 @@ class Heartbeat:
             step()
             self._silent = False
         except (DatabaseError, InterfaceError) as error:
-            if not self._silent:
+            if not isinstance(error, OperationalError | InterfaceError):
+                logger.exception("a beat failed; leases are renewed by the next one")
+            elif not self._silent:
                 logger.warning("the heartbeat cannot reach the database: %s", error)
             self._silent = True
             self._session = None

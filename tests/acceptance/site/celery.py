@@ -6,6 +6,8 @@ import os
 
 from celery import Celery
 
+from holdfast.runner import broker as broker  # names its transport to kombu
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.acceptance.site.settings")
 
 app = Celery("acceptance")

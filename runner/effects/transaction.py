@@ -1,0 +1,153 @@
+"""Executes the body of a transactional effect: its rows and its ledger row commit together (P4).
+
+Inside the transaction the body comes first; fence and ledger row are its last statement, so that a
+process frozen in the body holds no lock on the run (R11). A connection that dies is no failure of
+the node: the ledger says whether the transaction was committed, and if it was not, the body, whose
+rows are gone, runs again (R3). A session ended for idling (25P03) is the node's failure, else it
+would repeat for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from holdfast.conf import settings
+from holdfast.errors import DatabaseUnreachableError, EffectRefusedError, IdleInTransactionError
+from holdfast.faults import point
+from holdfast.persistence import effects as ledger
+from holdfast.runner.effects.identity import CurrentEffect, Place, _current
+from holdfast.runner.runs.attempt import Attempt
+
+logger = logging.getLogger("holdfast.effects")
+
+_IDLE_IN_TRANSACTION = "25P03"
+_FIRST_PAUSE = 0.05  # seconds
+_LONGEST_PAUSE = 1.0  # seconds
+
+
+class _AlreadyRecordedError(Exception):
+    """Rolls back a second execution of what another transaction has recorded."""
+
+
+def transactional(place: Place, attempt: Attempt, effect: CurrentEffect, body: Callable[[], Any]) -> Any:
+    """Execute the body exactly once, or return what is recorded of it.
+
+    Raises what the body raises, EffectRefusedError, EffectMismatchError, IdleInTransactionError,
+    LeaseLostError, NotSerializableError; DatabaseUnreachableError after LEASE seconds of trying.
+    """
+    connection = connections[attempt.alias]
+    _refuse_if_nested(connection, place)
+    fresh = connection.connection is None
+    deadline: float | None = None
+    pause = _FIRST_PAUSE
+    used: list[Any] = []
+    try:
+        while True:
+            record = ledger.find(attempt.alias, place.call.key)
+            if record is not None:
+                record.check(place.call)
+                return place.codec.loads_typed((record.result_type or "null", bytes(record.result or b"")))
+            try:
+                used.clear()
+                return _execute(connection, place, attempt, effect, body, used)
+            except _AlreadyRecordedError:
+                continue
+            except Exception as error:
+                if used and not used[0].closed:
+                    raise
+                connection.close()
+                if _idled(error):
+                    raise _idled_error(place) from error
+                now = time.monotonic()
+                deadline = deadline or now + settings().LEASE
+                if now + pause > deadline:
+                    raise DatabaseUnreachableError(
+                        f"{place.call.function}: the database {attempt.alias!r} broke its transaction again and "
+                        f"again for {settings().LEASE:g} s: {str(error).strip()}",
+                        alias=attempt.alias,
+                    ) from error
+                logger.warning("%s: %s; looking in the ledger", place.call.function, str(error).strip())
+                time.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+    finally:
+        if fresh and threading.current_thread() is not threading.main_thread():
+            connection.close()  # the threads of nodes come and go; nobody else would close it
+
+
+def _execute(
+    connection: BaseDatabaseWrapper,
+    place: Place,
+    attempt: Attempt,
+    effect: CurrentEffect,
+    body: Callable[[], Any],
+    used: list[Any],
+) -> Any:
+    with transaction.atomic(using=attempt.alias, durable=True):
+        # Django connects anew on its way out of atomic(), so the session in use is kept for the caller.
+        used.append(connection.connection)
+        with connection.cursor() as cursor:
+            ledger.open_transaction(cursor, settings().IDLE_IN_TRANSACTION)
+        reset = _current.set(effect)
+        try:
+            value = body()
+        finally:
+            _current.reset(reset)
+        point("effect-after-body")
+        type_, data = place.codec.dump_field(value, field=f"result of {place.call.function}")
+        with connection.cursor() as cursor:
+            if not ledger.record_in_transaction(cursor, attempt.fence, place.call, type_, data):
+                raise _AlreadyRecordedError
+        point("effect-in-transaction")
+    point("effect-after-commit")
+    return value
+
+
+def _refuse_if_nested(connection: BaseDatabaseWrapper, place: Place) -> None:
+    outer = _current.get()
+    if outer is not None and outer.kind == "transactional":
+        reason = (
+            f"it is called from the transactional effect {outer.function}, whose transaction may roll back"
+        )
+    elif connection.in_atomic_block or not connection.settings_dict.get("AUTOCOMMIT", True):
+        reason = f"a transaction of the database {connection.alias!r} is open already, and may roll back"
+    else:
+        return
+    raise EffectRefusedError(
+        f"The transactional effect {place.call.function} cannot be executed here: {reason}.",
+        function=place.call.function,
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _idled(error: BaseException) -> bool:
+    return any(
+        isinstance(each, psycopg.Error)
+        and (each.sqlstate == _IDLE_IN_TRANSACTION or "idle-in-transaction timeout" in str(each))
+        for each in _chain(error)
+    )
+
+
+def _idled_error(place: Place) -> IdleInTransactionError:
+    limit = settings().IDLE_IN_TRANSACTION
+    return IdleInTransactionError(
+        f"The body of the transactional effect {place.call.function} left its transaction idle for more than "
+        f'{limit:g} s, and the database ended it (HOLDFAST["IDLE_IN_TRANSACTION"]). Do slow work, such as calls of '
+        "other services, before the effect, in a task or node of its own.",
+        function=place.call.function,
+        setting="IDLE_IN_TRANSACTION",
+    )
