@@ -50,7 +50,7 @@ class KindFilter(admin.SimpleListFilter):
 class EffectAdmin(ReadOnlyAdmin):
     """Effects, those of the newest runs first (a run's id begins with its time)."""
 
-    list_display = ("function", "kind", "shown_state", "of_run", "attempts", "begun", "took", "key")
+    list_display = ("function", "kind", "shown_state", "of_run", "begun", "took", "attempts")
     list_columns = ("key", "function", "kind", "state", "run_id", "attempts", "begun_at", "done_at")
     list_filter = (EffectStateFilter, KindFilter)
     search_fields = ("key",)

@@ -32,7 +32,7 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
 
     change_form_template = "holdfast/admin/run.html"
     list_display = (
-        "run", "state", "graph_version", "in_thread", "owner", "deliveries", "crashes", "enqueued", "took", "problem",
+        "run", "state", "graph_version", "in_thread", "enqueued", "took", "problem", "deliveries", "crashes", "owner",
     )  # fmt: skip
     list_columns = (
         "id", "status", "graph", "version", "thread_id", "owner", "deliveries", "crashes",
