@@ -5,6 +5,7 @@ Never opens a connection.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -46,12 +47,15 @@ class Address:
         if self.alias is not None:
             return f"holdfast://{self.alias}"
         assert self.url is not None
+        if include_password:
+            return f"holdfast+{self.url}"
         parts = urlsplit(self.url)
         place = parts.netloc
-        if parts.password is not None and not include_password:
+        if parts.password is not None:
             user, _, host = place.rpartition("@")
             place = f"{user.partition(':')[0]}:{mask}@{host}"
-        return f"holdfast+{urlunsplit(parts._replace(netloc=place))}"
+        options = re.sub(r"(?<=password=)[^&]*", mask, parts.query)
+        return f"holdfast+{urlunsplit(parts._replace(netloc=place, query=options))}"
 
 
 def resolve(client: Any) -> Address:

@@ -7,6 +7,7 @@ channel never keeps a message that it has not handed to its consumer.
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -43,15 +44,16 @@ def _word(word: str) -> str:
     return "[^.]+" if word == "*" else re.sub(r"(\W)", r"\\\1", word)
 
 
-class Channel(virtual.Channel):
+class Channel(virtual.Channel):  # type: ignore[misc]
     """One channel of one kombu connection; its tags are the ids of the messages."""
 
     QoS = QoS
     supports_fanout = True
+    connection: Any
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
-        self.holding: Holding = connection.holding
+        self.holding: Holding = connection.link.holding
         self.dirty = True
         self._turns: deque[str] = deque()
         self._unacknowledged: set[str] = set()
@@ -74,14 +76,17 @@ class Channel(virtual.Channel):
         """Declare the queue, or with ``passive`` raise ChannelError (404) if it is not there."""
         queue = queue or f"amq.gen-{uuid4()}"
         if passive:
-            if not self.connection.rows("has_queue", {"queue": queue})[0][0]:
+            if not self.connection.link.rows("has_queue", {"queue": queue})[0][0]:
                 raise ChannelError(
                     f"NOT_FOUND - no queue {queue!r}", (50, 10), "Channel.queue_declare", "404"
                 )
         else:
-            self.connection.declare(
+            own = self.connection.link.session if exclusive or auto_delete else None
+            self.connection.link.declare(
                 "declare_queue",
                 {
+                    "pid": own and own.pid,
+                    "start": own and own.start,
                     "queue": queue,
                     "durable": bool(durable),
                     "exclusive": bool(exclusive),
@@ -89,7 +94,6 @@ class Channel(virtual.Channel):
                     "expires": (arguments or {}).get("x-expires"),
                     "message_ttl": (arguments or {}).get("x-message-ttl"),
                 },
-                belongs_to_session=bool(exclusive or auto_delete),
             )
             if exclusive or auto_delete:
                 self.connection.transient.add(queue)
@@ -114,7 +118,7 @@ class Channel(virtual.Channel):
             "kind": kind,
             "pattern": pattern,
         }
-        self.connection.declare("bind", binding)
+        self.connection.link.declare("bind", binding)
         if queue not in self.connection.transient:
             self.connection.bound.setdefault(exchange, {})[queue, routing_key] = binding
 
@@ -128,7 +132,9 @@ class Channel(virtual.Channel):
     ) -> None:
         exchange = exchange or "amq.direct"
         self.connection.bound.get(exchange, {}).pop((queue, routing_key), None)
-        self.connection.count("unbind", {"exchange": exchange, "queue": queue, "routing_key": routing_key})
+        self.connection.link.count(
+            "unbind", {"exchange": exchange, "queue": queue, "routing_key": routing_key}
+        )
 
     def queue_delete(
         self, queue: str, if_unused: bool = False, if_empty: bool = False, **kwargs: Any
@@ -138,7 +144,7 @@ class Channel(virtual.Channel):
         for bindings in self.connection.bound.values():
             for key in [key for key in bindings if key[0] == queue]:
                 del bindings[key]
-        self.connection.count("delete_queue", {"queue": queue})
+        self.connection.link.count("delete_queue", {"queue": queue})
 
     def exchange_delete(self, exchange: str, if_unused: bool = False, nowait: bool = False) -> None:
         for queue, source, routing_key in list(self.list_bindings()):
@@ -148,13 +154,13 @@ class Channel(virtual.Channel):
 
     def list_bindings(self) -> Iterable[tuple[str, str, str]]:
         """(queue, exchange, routing key) of every binding that the broker knows."""
-        return ((row[0], row[1], row[2]) for row in self.connection.rows("bindings"))
+        return ((row[0], row[1], row[2]) for row in self.connection.link.rows("bindings"))
 
     def _size(self, queue: str) -> int:
-        return int(self.connection.rows("size", {"queue": queue})[0][0])
+        return int(self.connection.link.rows("size", {"queue": queue})[0][0])
 
     def _purge(self, queue: str) -> int:
-        return int(self.connection.count("purge", {"queue": queue}))
+        return int(self.connection.link.count("purge", {"queue": queue}))
 
     # publishing
 
@@ -162,13 +168,13 @@ class Channel(virtual.Channel):
         """Text stays text, so that a person can read it in the table; bytes become base64."""
         if isinstance(body, str):
             return body, "utf-8"
-        return super().encode_body(body, "base64")
+        return b64encode(body).decode("ascii"), "base64"
 
     def basic_publish(self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any) -> None:
         """One copy to each queue that is bound; durable when this returns, or with the transaction."""
         self._inplace_augment_message(message, exchange, routing_key)
         expiration = message["properties"].get("expiration")
-        self.connection.publish(
+        self.connection.link.publish(
             {
                 "exchange": exchange,
                 "routing_key": routing_key,
@@ -216,21 +222,25 @@ class Channel(virtual.Channel):
         """Whether this channel has a consumer of the queue."""
         return queue in self._turns
 
+    def wants(self) -> bool:
+        """Whether there may be something to take, and a place for it."""
+        return bool(self.dirty and self._consumers and self.qos.can_consume())
+
     def deliver(self, limit: int = BATCH) -> int:
         """Take what may be taken and hand it to the consumers; the number of messages handed over."""
-        if not self.dirty or not self._consumers:
+        if not self.wants():
             return 0
         room = self.qos.free(min(limit, BATCH))
-        if not room:
-            return 0
         self.dirty = False
         silent = [queue for queue in self._turns if queue in self._unacknowledged]
         answering = [queue for queue in self._turns if queue not in self._unacknowledged]
         delivered = 0
         for statement, queues in (("take_and_delete", silent), ("take", answering)):
             if queues and room > delivered:
-                messages, more = self.connection.take(statement, queues, room - delivered)
-                self.dirty = self.dirty or more or len(messages) == room - delivered
+                messages, contended = self.connection.link.take(statement, queues, room - delivered)
+                self.dirty = self.dirty or len(messages) == room - delivered
+                if contended:
+                    self.connection.look_soon()
                 self._hand_over(messages, held=statement == "take")
                 delivered += len(messages)
             elif queues:
@@ -252,8 +262,8 @@ class Channel(virtual.Channel):
                 self.dirty = True
 
     @staticmethod
-    def _decoded(tag: str, payload: str, redelivered: bool) -> dict[str, Any]:
-        message: dict[str, Any] = loads(payload)
+    def _decoded(tag: str, payload: str, redelivered: bool) -> Any:
+        message = loads(payload)
         message["properties"]["delivery_tag"] = tag
         message["properties"]["delivery_info"]["redelivered"] = redelivered
         message["redelivered"] = redelivered
@@ -261,7 +271,7 @@ class Channel(virtual.Channel):
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
         """The next message of the queue, or None."""
-        messages, _ = self.connection.take("take_and_delete" if no_ack else "take", [queue], 1)
+        messages, _ = self.connection.link.take("take_and_delete" if no_ack else "take", [queue], 1)
         if not messages:
             return None
         tag, _, payload, redelivered = messages[0]

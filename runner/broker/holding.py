@@ -12,7 +12,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -20,6 +20,9 @@ from typing import Any
 from holdfast.runner.broker.address import Address
 from holdfast.runner.broker.errors import BrokerConnectionError
 from holdfast.runner.broker.session import Session
+
+Held = Mapping[str, weakref.ref[Any]]
+"""Ids of unanswered messages, and the messages for as long as somebody refers to them."""
 
 
 class Holding:
@@ -59,7 +62,7 @@ class Holding:
             self._old = [each for each in self._old if each not in old]
             self._sessions.append(session)
 
-    def left(self, session: Session, held: Mapping[str, weakref.ref[Any]] | None = None) -> None:
+    def left(self, session: Session, held: Held | None) -> None:
         """A session is over; ``held`` are the unanswered messages if it was lost, None if it ended well."""
         with self._lock:
             if session in self._sessions:
@@ -69,7 +72,11 @@ class Holding:
             self._old.append((session.pid, session.start))
             for tag, reference in held.items():
                 if (message := reference()) is not None:
-                    self._orphans[tag] = weakref.ref(message, lambda _, tag=tag: self._forgotten.append(tag))
+                    self._orphans[tag] = weakref.ref(message, self._forgetter(tag))
+
+    def _forgetter(self, tag: str) -> Callable[[weakref.ref[Any]], None]:
+        """Called by the garbage collector, anywhere: it only takes a note."""
+        return lambda _: self._forgotten.append(tag)
 
     def acknowledge(self, tags: Iterable[str]) -> None:
         """The work is done: delete the messages, now or as soon as there is a session again."""
@@ -105,12 +112,20 @@ class Holding:
     def _settle(self, session: Session) -> None:
         with self._lock:
             done, freed = list(self._done), list(self._freed)
+            holders = [session, *self._sessions]
         if done:
             session.count("acknowledge", {"ids": done})
             with self._lock:
                 self._done.difference_update(done)
         if freed:
-            session.rows("release", {"ids": freed, **session.names})
+            session.rows(
+                "release",
+                {
+                    "ids": freed,
+                    "pids": [each.pid for each in holders],
+                    "starts": [each.start for each in holders],
+                },
+            )
             with self._lock:
                 self._freed.difference_update(freed)
 

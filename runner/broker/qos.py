@@ -66,7 +66,7 @@ class QoS:
     def _answered(self, delivery_tag: str) -> None:
         with self._lock:
             self._held.pop(delivery_tag, None)
-        if transport := self.channel.connection:
+        if (transport := self.channel.connection) is not None:
             transport.wake()
 
     def surrender(self) -> dict[str, weakref.ref[Any]]:

@@ -98,11 +98,12 @@ WITH relaxed AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', tru
 DELETE FROM holdfast_broker_message USING relaxed WHERE id = ANY(%(ids)s::uuid[]);
 
 -- name: release
--- Make messages that this session holds visible again.
+-- Make messages that these sessions hold visible again.
 WITH freed AS (
     UPDATE holdfast_broker_message
        SET holder_pid = NULL, holder_start = NULL, taken_at = NULL, gone_at = NULL, redelivered = true
-     WHERE id = ANY(%(ids)s::uuid[]) AND holder_pid = %(pid)s AND holder_start = %(start)s
+     WHERE id = ANY(%(ids)s::uuid[])
+       AND (holder_pid, holder_start) IN (SELECT * FROM unnest(%(pids)s::integer[], %(starts)s::timestamptz[]))
     RETURNING queue
 )
 SELECT count(pg_notify(holdfast_broker_channel(freed.queue), ''))
@@ -229,6 +230,8 @@ WITH turn AS MATERIALIZED (
        AND (((q.auto_delete OR q.exclusive) AND q.session_start IS NOT NULL
              AND NOT EXISTS (SELECT FROM session AS s WHERE s.pid = q.session_pid
                                 AND (s.backend_start = q.session_start OR s.backend_start IS NULL)))
+            OR ((q.auto_delete OR q.exclusive) AND q.session_start IS NULL
+                AND q.used_at < clock_timestamp() - interval '1 hour')
             OR (q.expires IS NOT NULL AND q.used_at + q.expires < clock_timestamp()
                 AND (NOT q.consumed
                      OR NOT EXISTS (SELECT FROM session AS s WHERE s.pid = q.session_pid

@@ -7,7 +7,7 @@ process than the one that opened it, and a lost one is never opened again.
 
 from __future__ import annotations
 
-import logging
+import atexit
 import os
 import select
 import threading
@@ -27,8 +27,6 @@ from holdfast.runner.broker.address import Address
 from holdfast.runner.broker.errors import BrokerConnectionError, BrokerSchemaError
 from holdfast.runner.broker.sql import query, schema
 
-logger = logging.getLogger("holdfast.broker")
-
 CONNECT_TIMEOUT = 1.0
 """Seconds that opening a session may take; libpq's own limit cannot be less than 2."""
 
@@ -39,6 +37,9 @@ _KEEPALIVE = {
     "tcp_user_timeout": 15_000,
 }
 """Seconds, and milliseconds: a peer that is cut off is noticed within 15 s."""
+
+_ENDED = {"57P01", "57P02", "57P03", "57P04", "57P05", "25P03"}
+"""States with which the server ends a session, whether or not its end has been read yet."""
 
 _opened: weakref.WeakSet[Session] = weakref.WeakSet()
 
@@ -159,6 +160,10 @@ class Session:
         with suppress(psycopg.Error):
             self._connection.close()
 
+    def __del__(self) -> None:
+        if hasattr(self, "_connection"):
+            self.close()
+
 
 class _Use:
     """One statement's turn on the session; a failure of the connection ends the session."""
@@ -179,10 +184,9 @@ class _Use:
             if session._connection.closed:
                 session.lost = True
             return
-        if session._connection.closed or isinstance(
-            error, (psycopg.OperationalError, psycopg.InterfaceError)
-        ):
+        if session._connection.closed or error.sqlstate in _ENDED:
             session.close()
+        if session.lost or isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
             raise BrokerConnectionError(str(error).strip()) from error
 
 
@@ -197,4 +201,10 @@ def _forget_inherited() -> None:
             os.close(null)
 
 
+def _close_all() -> None:
+    for session in list(_opened):
+        session.close()
+
+
+atexit.register(_close_all)
 os.register_at_fork(after_in_child=_forget_inherited)

@@ -9,23 +9,25 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib.resources import files
-from typing import LiteralString, cast
+from typing import LiteralString
 
 _HEADING = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_REMARK = re.compile(r"^--.*\n", re.MULTILINE)
 
 
 def schema() -> LiteralString:
     """The statements that make the broker's tables; may be run any number of times."""
-    return cast(LiteralString, files(__package__).joinpath("schema.sql").read_text("utf-8"))
+    return files("holdfast.runner.broker").joinpath("schema.sql").read_text("utf-8")
 
 
 @cache
-def _queries() -> dict[str, str]:
-    text = files(__package__).joinpath("queries.sql").read_text("utf-8")
+def _queries() -> dict[str, LiteralString]:
+    text = files("holdfast.runner.broker").joinpath("queries.sql").read_text("utf-8")
     _, *parts = _HEADING.split(text)
-    return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
+    bodies = (_REMARK.sub("", body).strip() for body in parts[1::2])
+    return dict(zip(parts[::2], bodies, strict=True))
 
 
 def query(name: str) -> LiteralString:
     """The statement of that name in queries.sql. Raises KeyError."""
-    return cast(LiteralString, _queries()[name])
+    return _queries()[name]
