@@ -1148,3 +1148,8 @@ WITH gone AS (
     RETURNING 1
 )
 SELECT count(*) AS cache_entries FROM gone
+
+-- name: thread_has_state
+-- Whether the thread has a checkpoint, or a run that makes one before a new run's turn comes.
+SELECT EXISTS (SELECT FROM checkpoints WHERE thread_id = %(thread_id)s)
+    OR EXISTS (SELECT FROM holdfast_run WHERE thread_id = %(thread_id)s) AS has_state

@@ -67,6 +67,7 @@ __all__ = [
     "freed_thread",
     "get",
     "graph_of",
+    "has_state",
     "hand_over",
     "holder",
     "insert",

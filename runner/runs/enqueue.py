@@ -101,9 +101,10 @@ def _refuse_foreign_transaction() -> None:
 def _checked(request: Request) -> NewRun:
 
     spec = registry.get(request.graph, request.version)
-    spec.check_input(request.input)
     run_id = new_run_id()
     thread_id = ThreadId(str(run_id)) if request.thread_id is None else parse_thread_id(request.thread_id)
+    # On a thread that has a state, what the schema requires may stand there already.
+    spec.check_input(request.input, partial=request.thread_id is not None and ledger.has_state(thread_id))
     if request.multitask_strategy not in get_args(Strategy):
         raise InvalidInputError(
             f"multitask_strategy is one of {', '.join(get_args(Strategy))}, not {request.multitask_strategy!r}.",

@@ -23,7 +23,7 @@ from holdfast import faults
 from holdfast.errors import LeaseLostError
 from holdfast.graphs import registry
 from holdfast.graphs.spec import GraphSpec
-from holdfast.persistence import DjangoSaver, DjangoStore, ledger
+from holdfast.persistence import DjangoCache, DjangoSaver, DjangoStore, ledger
 from holdfast.persistence.records import Claim
 from holdfast.runner.runs import questions
 from holdfast.runner.runs.attempt import Attempt, attempt_scope
@@ -143,7 +143,8 @@ class _Stream:
 
 def _attached(spec: GraphSpec, execution: Execution) -> Pregel:
     saver = DjangoSaver(fence=execution.fence).with_allowlist(spec.allowlist)
-    return spec.compile().copy({"checkpointer": saver, "store": DjangoStore()})
+    cache = DjangoCache(serde=saver.serde, on_hit=execution.timeline.cache_hit)
+    return spec.compile().copy({"checkpointer": saver, "store": DjangoStore(), "cache": cache})
 
 
 def _attempt(claim: Claim, execution: Execution, spec: GraphSpec) -> Attempt:
