@@ -284,14 +284,14 @@ def codec(extra: Iterable[Key | type] = ()) -> Codec:
     return _default(settings().SERIALIZABLE).with_msgpack_allowlist(extra)
 
 
-def dumps(value: Any, *, field: str) -> tuple[str, bytes | None]:
+def dumps(value: Any, *, field: str, extra: Iterable[Key | type] = ()) -> tuple[str, bytes | None]:
     """What to store in a type column and a bytea column; None is ("null", None).
 
-    ``field`` is what an error calls the value. Raises NotSerializableError.
+    ``field`` is what an error calls the value, ``extra`` the types allowed besides. Raises NotSerializableError.
     """
     if value is None:
         return "null", None
-    return codec().dump_field(value, field=field)
+    return codec(extra).dump_field(value, field=field)
 
 
 def loads(type_: str | None, data: bytes | memoryview | None, *, extra: Iterable[Key | type] = ()) -> Any:
@@ -299,3 +299,18 @@ def loads(type_: str | None, data: bytes | memoryview | None, *, extra: Iterable
     if type_ is None or type_ == "null":
         return None
     return codec(extra).loads_typed((type_, bytes(data or b"")))
+
+
+TypesOf = Callable[[str, str], Iterable[Key]]
+_types_of: TypesOf | None = None
+
+
+def let_graphs_allow(types_of: TypesOf) -> None:
+    """Say who knows which types a graph of some name and version declares; called by whoever knows graphs."""
+    global _types_of
+    _types_of = types_of
+
+
+def types_of(graph: str, version: str) -> Iterable[Key]:
+    """The types that the values of a graph's runs may have besides; none if nobody knows the graph."""
+    return () if _types_of is None else _types_of(graph, version)

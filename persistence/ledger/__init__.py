@@ -49,7 +49,14 @@ from holdfast.persistence.ledger.sweeps import (
     sweep_deadlines,
     sweep_lost,
 )
-from holdfast.persistence.ledger.threads import fork_thread, graph_of, holder, lock_thread, update_obstacle
+from holdfast.persistence.ledger.threads import (
+    fork_thread,
+    graph_of,
+    has_state,
+    holder,
+    lock_thread,
+    update_obstacle,
+)
 
 __all__ = [
     "DATABASE_ERRORS",
@@ -67,8 +74,8 @@ __all__ = [
     "freed_thread",
     "get",
     "graph_of",
-    "has_state",
     "hand_over",
+    "has_state",
     "holder",
     "insert",
     "lock_thread",

@@ -40,7 +40,7 @@ UNDECLARED = 600.0
 _home = os.getpid()
 
 
-class Transport(virtual.Transport):  # type: ignore[misc]
+class Transport(virtual.Transport):
     """kombu's side of one connection."""
 
     Channel = Channel
