@@ -136,8 +136,8 @@ class Codec(JsonPlusSerializer):
             advice = reason
         else:
             advice = (
-                f'Add "{name}" to HOLDFAST["SERIALIZABLE"], name the type in the graph\'s state schema, '
-                "or store plain data."
+                f'Add "{name}" to HOLDFAST["SERIALIZABLE"], or store plain data. '
+                "(In a run, the types that the graph's own schema names are allowed.)"
             )
         return NotSerializableError(
             f"{path}: a {name} cannot be stored. {advice}",
