@@ -38,6 +38,7 @@ class ReadOnlyAdmin(ModelAdmin):
 
     paginator = BoundedPaginator
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # each facet would count the table
     list_per_page = 50
     list_max_show_all = 0
     list_columns: tuple[str, ...] = ()

@@ -50,7 +50,7 @@ class KindFilter(admin.SimpleListFilter):
 class EffectAdmin(ReadOnlyAdmin):
     """Effects, those of the newest runs first (a run's id begins with its time)."""
 
-    list_display = ("function", "kind", "shown_state", "of_run", "attempts", "begun", "took", "key")
+    list_display = ("function", "kind", "shown_state", "of_run", "begun", "took", "attempts")
     list_columns = ("key", "function", "kind", "state", "run_id", "attempts", "begun_at", "done_at")
     list_filter = (EffectStateFilter, KindFilter)
     search_fields = ("key",)
@@ -80,7 +80,7 @@ class EffectAdmin(ReadOnlyAdmin):
 
     @admin.display(description="run")
     def of_run(self, effect: Effect) -> SafeString:
-        return pieces.page("runrow", effect.run_id)
+        return pieces.page("runrow", effect.run_id, pieces.short(effect.run_id))
 
     @admin.display(description="thread")
     def in_thread(self, effect: Effect) -> SafeString:

@@ -32,6 +32,13 @@ def page(model: str, key: object, shown: object = None) -> SafeString:
     return format_html('<a href="{}">{}</a>', url, key if shown is None else shown)
 
 
+def short(identifier: object) -> SafeString:
+    """An id's beginning and end, which tell neighbours apart; the whole of it on hovering."""
+    whole = str(identifier)
+    shown = whole if len(whole) <= 20 else f"{whole[:8]}…{whole[-6:]}"
+    return format_html('<span class="holdfast-id" title="{}">{}</span>', whole, shown)
+
+
 def listing(model: str, shown: object, **filters: object) -> SafeString:
     """A link to a list with filters."""
     url = reverse(f"admin:{APP}_{model}_changelist")

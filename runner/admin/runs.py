@@ -32,7 +32,7 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
 
     change_form_template = "holdfast/admin/run.html"
     list_display = (
-        "run", "state", "graph_version", "in_thread", "owner", "deliveries", "crashes", "enqueued", "took", "problem",
+        "run", "state", "graph_version", "in_thread", "enqueued", "took", "problem", "deliveries", "crashes", "owner",
     )  # fmt: skip
     list_columns = (
         "id", "status", "graph", "version", "thread_id", "owner", "deliveries", "crashes",
@@ -49,7 +49,7 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
             None,
             {
                 "fields": (
-                    "run",
+                    "whole_id",
                     "state",
                     "graph_version",
                     "in_thread",
@@ -141,7 +141,11 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
         }
 
     @admin.display(description="run", ordering="id")
-    def run(self, run: RunRow) -> str:
+    def run(self, run: RunRow) -> SafeString:
+        return pieces.short(run.id)
+
+    @admin.display(description="run")
+    def whole_id(self, run: RunRow) -> str:
         return str(run.id)
 
     @admin.display(description="status")
@@ -195,7 +199,16 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
 
     @admin.display(description="error")
     def error_text(self, run: RunRow) -> SafeString:
-        return values.empty() if run.error is None else values.block(values.text(run.error))
+        if run.error is None:
+            return values.empty()
+        trace = run.error.get("traceback") if isinstance(run.error, dict) else None
+        if not isinstance(trace, str):
+            return values.block(values.text(run.error))
+        rest = {
+            name: value for name, value in run.error.items() if name not in {"type", "message", "traceback"}
+        }
+        lines = [_error_line(run.error), *([values.text(rest)] if rest else []), trace]
+        return values.block(values.cut("\n\n".join(lines), values.MAX_TEXT))
 
     @admin.display(description="questions")
     def questions_asked(self, run: RunRow) -> SafeString:

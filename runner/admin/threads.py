@@ -54,7 +54,11 @@ class ThreadAdmin(ReadOnlyAdmin):
 
     @admin.display(description="newest run")
     def newest_run(self, thread: Any) -> SafeString:
-        return pieces.page("runrow", thread.newest_id) if thread.newest_id else values.empty()
+        return (
+            pieces.page("runrow", thread.newest_id, pieces.short(thread.newest_id))
+            if thread.newest_id
+            else values.empty()
+        )
 
     @admin.display(description="its status")
     def newest_state(self, thread: Any) -> SafeString:
@@ -62,7 +66,11 @@ class ThreadAdmin(ReadOnlyAdmin):
 
     @admin.display(description="held by")
     def held_by(self, thread: Any) -> SafeString:
-        return pieces.page("runrow", thread.holder_id) if thread.holder_id else values.empty()
+        return (
+            pieces.page("runrow", thread.holder_id, pieces.short(thread.holder_id))
+            if thread.holder_id
+            else values.empty()
+        )
 
     @admin.display(description="held by")
     def holder(self, thread: Any) -> SafeString:

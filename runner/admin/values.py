@@ -26,7 +26,7 @@ Allowed = Iterable[tuple[str, str]]
 
 def stored(type_: str | None, data: bytes | memoryview | None, *, allowed: Allowed = ()) -> SafeString:
     """A stored value as escaped, preformatted HTML; a dash where none is stored."""
-    if type_ is None and data is None:
+    if type_ in {None, "null"} and not data:
         return empty()
     size = 0 if data is None else len(data)
     if size > MAX_BYTES:

@@ -47,6 +47,7 @@ class Holding:
         with self._lock:
             kept = [tag for tag in self._orphans if tag not in self._done and tag not in self._freed]
             old = list(self._old)
+        session.count("mark")
         self._settle(session)
         if kept or old:
             session.rows(

@@ -109,6 +109,12 @@ WITH freed AS (
 SELECT count(pg_notify(holdfast_broker_channel(freed.queue), ''))
   FROM (SELECT DISTINCT queue FROM freed) AS freed;
 
+-- name: mark
+-- The first consumer after a crash notes when the server's present incarnation began, at the latest.
+INSERT INTO holdfast_broker_incarnation (one)
+SELECT true WHERE NOT EXISTS (SELECT FROM holdfast_broker_incarnation)
+ON CONFLICT DO NOTHING;
+
 -- name: reassert
 -- A process that comes back with a new session: what it still works on is its own again, also if
 -- it has been made visible meanwhile; what else its old sessions held is visible at once.
@@ -198,10 +204,6 @@ SELECT count(*) FROM holdfast_broker_message
 -- the session that they belong to. Messages of a queue that nobody declared go after a day.
 WITH turn AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock(hashtext('holdfast_broker_sweep')) AS mine
-), marked AS (
-    INSERT INTO holdfast_broker_incarnation (one)
-    SELECT true FROM turn WHERE mine AND NOT EXISTS (SELECT FROM holdfast_broker_incarnation)
-    ON CONFLICT DO NOTHING
 ), incarnation AS MATERIALIZED (
     SELECT greatest(pg_postmaster_start_time(),
                     coalesce((SELECT since FROM holdfast_broker_incarnation), clock_timestamp())) AS since

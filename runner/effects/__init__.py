@@ -37,6 +37,7 @@ or None if it cannot know, and then the run asks. May be async where the body is
 class Task(langgraph.func._TaskFunction[P, T], Generic[P, T]):
     """A guarded task; whatever takes one of LangGraph's takes this."""
 
+    __name__: str
     effect: Kind
     function: str
     reconcile: Reconcile | None
@@ -84,7 +85,7 @@ def task(
     effect: Kind = "keyed",
     name: str | None = None,
     retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
-    cache_policy: CachePolicy[Callable[P, str | bytes]] | None = None,
+    cache_policy: CachePolicy[Any] | None = None,
     timeout: float | timedelta | TimeoutPolicy | None = None,
     reconcile: Reconcile | None = None,
 ) -> Callable[[Callable[P, Awaitable[T]] | Callable[P, T]], Task[P, T]]: ...
@@ -120,7 +121,7 @@ def task(
     """
 
     def decorate(body: Callable[..., Any]) -> Task[Any, Any]:
-        shown = name or getattr(body, "__qualname__", type(body).__qualname__)
+        shown: str = name or getattr(body, "__qualname__", "") or type(body).__qualname__
         _check(shown, effect, is_async(body), retry_policy, cache_policy, reconcile)
         stock = langgraph.func.task(retry_policy=retry_policy, cache_policy=cache_policy, timeout=timeout)(
             body

@@ -150,7 +150,8 @@ def _attempt(claim: Claim, execution: Execution, spec: GraphSpec) -> Attempt:
     answers: dict[str, Any] = {}
     if claim.answers is not None:
         given = claim.answers.value
-        answers = questions.to_send(claim.run.thread_id, claim.run.questions, given, spec.allowlist)
+        with ledger.pooled():
+            answers = questions.to_send(claim.run.thread_id, claim.run.questions, given, spec.allowlist)
     return Attempt(
         run_id=claim.run.id,
         thread_id=claim.run.thread_id,

@@ -106,7 +106,7 @@ class Heartbeat:
             for beat in ledger.renew(leases, session=session, draining=process.draining):
                 self._heed(executions[beat.run_id], beat)
         else:
-            with ledger.statement_cursor() as cursor:
+            with connections[ledger.alias()].cursor() as cursor:
                 cursor.execute("SELECT 1")
         process.beaten(session)
         for execution in executions.values():

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db.backends.signals import connection_created
 from langgraph.cache.memory import InMemoryCache
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
@@ -161,7 +164,23 @@ def test_the_digest_reads_in_order_and_asks_with_a_preview(papers: Path) -> None
     assert question["preview"] == body[: digest.PREVIEW]
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.fixture
+def threads_connections(transactional_db: None) -> Iterator[None]:
+    """Closes what the nodes' threads open: under a plain invoke() there is no runner to do it."""
+    opened = []
+
+    def remember(connection: Any, **_: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            opened.append(connection.connection)
+
+    connection_created.connect(remember)
+    yield
+    connection_created.disconnect(remember)
+    for raw in opened:
+        raw.close()
+
+
+@pytest.mark.usefixtures("threads_connections")
 def test_what_is_refused_is_not_published(papers: Path, tmp_path: Path) -> None:
     made = registry.get("digest").compile().copy({"checkpointer": InMemorySaver()})
     folder = tmp_path / "out"
@@ -172,7 +191,7 @@ def test_what_is_refused_is_not_published(papers: Path, tmp_path: Path) -> None:
     assert not Publication.objects.exists()
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("threads_connections")
 def test_p4_what_is_approved_is_published_as_one_file_and_one_row(papers: Path, tmp_path: Path) -> None:
     made = registry.get("digest").compile().copy({"checkpointer": InMemorySaver()})
     folder = tmp_path / "out"

@@ -38,7 +38,8 @@ def test_every_example_is_registered_and_can_be_used() -> None:
     assert graphs.__all__
     names = {spec.name for spec in registry.all()}
     assert names >= {"approval", "chat", "digest", "joke", *STEPS}
-    assert registry.problems() == ()
+    ours = [spec.name for spec in registry.all() if spec.module.startswith("holdfast.")]
+    assert not [error for error in registry.problems() if error.graph in ours]
 
 
 @pytest.mark.parametrize(
