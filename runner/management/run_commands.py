@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from holdfast.errors import WaitTimeoutError
+from holdfast.errors import UnknownQuestionError, WaitTimeoutError
 from holdfast.runner.management.command import ready
 from holdfast.runner.management.reading import read_id, read_json, read_object, read_time
 
@@ -175,6 +175,16 @@ def resume(
     ready()
     from holdfast.runner import api
 
+    if question is not None:
+        # The API takes a dict with other keys for a plain answer; here it was meant as a question's id.
+        asked = [known.id for known in api.get(identity).questions]
+        if question not in asked:
+            raise UnknownQuestionError(
+                f"Run {identity} does not ask {question!r}; it asks {', '.join(asked) or 'nothing'}.",
+                run_id=identity,
+                unknown=[question],
+                asked=asked,
+            )
     run = api.resume(identity, {question: value} if question else value)
     _tell(run, "answered", watching=watching, as_json=as_json)
 

@@ -86,7 +86,8 @@ def test_the_installed_wheel_imports_from_anywhere(dist: Path, tmp_path: Path) -
     code = (
         "import django, holdfast; from django.conf import settings;"
         "settings.configure(INSTALLED_APPS=['django.contrib.admin', 'django.contrib.auth',"
-        " 'django.contrib.contenttypes', 'holdfast.persistence', 'holdfast.runner']);"
+        " 'django.contrib.contenttypes', 'holdfast.persistence', 'holdfast.runner',"
+        " 'holdfast.graphs.examples']);"
         "django.setup(); import importlib, pkgutil;"
         "[importlib.import_module(found.name) for found in pkgutil.walk_packages(holdfast.__path__, 'holdfast.')"
         " if not found.name.startswith('holdfast.runner.site.') and not found.name.endswith('__main__')];"
