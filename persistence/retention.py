@@ -133,6 +133,9 @@ def prune(
     policy = policy or settings().RETENTION
     _check(policy)
     with connect(using or settings().DATABASE) as connection:
+        connection.execute(
+            query("retention_lock_timeout"), {"ms": f"{int(settings().LOCK_TIMEOUT * 1000)}ms"}
+        )
         pruning = _Pruning(connection, policy, dry_run, progress)
         pruning.threads()
         if policy.orphans:
@@ -183,7 +186,7 @@ class _Pruning:
     def orphans(self) -> None:
         for ids in self._pages(query("retention_orphaned_threads")):
             for look in self._look(ids):
-                self._in_transaction(look.thread_id, look.now, self._delete_orphans)
+                self._in_transaction(look.thread_id, look.now - UNFENCED_QUIET, self._delete_orphans)
         self.batches(query("retention_delete_strays"))
 
     def batches(self, statement: LiteralString) -> None:
@@ -203,14 +206,22 @@ class _Pruning:
 
     def _in_transaction(self, thread_id: str, at: datetime, work: Callable[[_Look], PruneReport]) -> None:
         report = PruneReport(skipped=1)
+        adopt = query("retention_adopt"), {"thread_id": thread_id, "at": at}
         try:
+            if not self.dry_run:
+                # Committed before it is locked: a row that its own transaction may delete again is
+                # not there for another prune to skip.
+                self.connection.execute(*adopt)
             with self.connection.transaction():
-                self.connection.execute(query("retention_adopt"), {"thread_id": thread_id, "at": at})
+                if self.dry_run:
+                    self.connection.execute(*adopt)
                 locked = self.connection.execute(query("retention_lock"), {"thread_id": thread_id}).fetchone()
-                if locked is not None:
-                    # A second statement: its snapshot is younger than the lock.
-                    (look,) = self._look([thread_id])
-                    report = PruneReport(skipped=1) if look.in_use else work(look)
+                # A second statement: its snapshot is younger than the lock.
+                (look,) = self._look([thread_id])
+                if locked is not None and not look.in_use:
+                    report = work(look)
+                elif look.created_at is None:
+                    report = PruneReport()  # another prune has deleted it
                 if self.dry_run or report.skipped:
                     raise _RollBackError
         except _RollBackError:
