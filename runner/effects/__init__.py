@@ -20,8 +20,9 @@ from langgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
 
 from holdfast.errors import EffectRefusedError
 from holdfast.persistence.effects import Kind
-from holdfast.runner.effects.guard import Guarded, arun, run
+from holdfast.runner.effects.guard import arun, run
 from holdfast.runner.effects.identity import CurrentEffect, current_effect, is_async, place_of
+from holdfast.runner.effects.steps import Guarded
 
 __all__ = ["CurrentEffect", "Reconcile", "current_effect", "task"]
 

@@ -19,7 +19,8 @@ from holdfast.persistence import DjangoCache, DjangoSaver
 from holdfast.persistence import retention as module
 from holdfast.persistence.connections import connect
 from holdfast.persistence.models import Effect, Entry, NodeCacheEntry, RunRow, Step, Thread
-from holdfast.persistence.retention import PruneReport, checkpoint_time, prune
+from holdfast.persistence.retention import PruneReport, prune
+from holdfast.persistence.thread_look import checkpoint_time
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
