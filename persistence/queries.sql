@@ -400,7 +400,8 @@ RETURNING r.*;
 
 -- name: run_questions_held
 -- For the question of each id: the deepest namespace whose newest checkpoint holds it, the task that asks,
--- and the bytes of that task's answers so far (R7).
+-- and the bytes of that task's answers so far (R7). A @task that asks has written the question under itself
+-- and under the node that called it; the answers stand under the @task, whose path is the longer one.
 WITH newest AS MATERIALIZED (
     SELECT DISTINCT ON (checkpoint_ns) checkpoint_ns, checkpoint_id FROM checkpoints
     WHERE thread_id = %(thread_id)s ORDER BY checkpoint_ns, checkpoint_id DESC
@@ -414,7 +415,8 @@ LEFT JOIN checkpoint_writes resumed
     ON resumed.thread_id = %(thread_id)s AND resumed.checkpoint_ns = w.checkpoint_ns
     AND resumed.checkpoint_id = w.checkpoint_id AND resumed.task_id = w.task_id
     AND resumed.channel = '__resume__'
-ORDER BY length(w.checkpoint_ns) - length(replace(w.checkpoint_ns, '|', '')) + (w.checkpoint_ns <> '')::int DESC;
+ORDER BY length(w.checkpoint_ns) - length(replace(w.checkpoint_ns, '|', '')) + (w.checkpoint_ns <> '')::int DESC,
+    length(w.task_path) DESC;
 
 -- name: run_answer_states
 -- For each (namespace, checkpoint, task) that a question was asked at: whether the checkpoint is still its
