@@ -16,7 +16,7 @@ from kombu import Connection, Consumer, Exchange, Producer, Queue
 from kombu.exceptions import ChannelError, OperationalError
 
 import holdfast.runner.broker  # noqa: F401 - makes the URLs known
-from holdfast.runner.broker.channel import topic_pattern
+from holdfast.runner.broker.routing import topic_pattern
 from tests.servers import PrivatePostgres, private_postgres
 
 __all__ = ["private_postgres"]
