@@ -20,24 +20,15 @@ from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any
 
-import ormsgpack
 from langchain_core.load.load import Reviver
-from langgraph.checkpoint.serde._msgpack import SAFE_MSGPACK_METHODS, SAFE_MSGPACK_TYPES
-from langgraph.checkpoint.serde.jsonplus import (
-    EXT_DELTA_SNAPSHOT,
-    EXT_METHOD_SINGLE_ARG,
-    EXT_NUMPY_ARRAY,
-    JsonPlusSerializer,
-)
+from langgraph.checkpoint.serde._msgpack import SAFE_MSGPACK_TYPES
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from holdfast.conf import settings
 from holdfast.errors import ConfigurationError, NotSerializableError, TypeNotAllowedError
+from holdfast.persistence.extensions import Checker, Key, Reader, not_allowed
+from holdfast.persistence.flattened import find_flattened
 from holdfast.persistence.offender import find_offender
-from holdfast.persistence.rebuild import Payload, rebuild, rebuild_array, rebuild_snapshot
-
-Key = tuple[str, ...]
-
-_UNPACK = ormsgpack.OPT_NON_STR_KEYS
 
 
 class Codec(JsonPlusSerializer):
@@ -61,7 +52,7 @@ class Codec(JsonPlusSerializer):
     def resolve(self, module: str, name: str) -> Callable[..., Any]:
         """The type of that name, imported only if it is allowed. Raises TypeNotAllowedError."""
         if not self.allows(module, name):
-            raise _not_allowed(module, name)
+            raise not_allowed(module, name)
         try:
             return _imported(module, name)
         except (ImportError, AttributeError) as error:
@@ -79,7 +70,9 @@ class Codec(JsonPlusSerializer):
     def dump_field(self, value: Any, *, field: str) -> tuple[str, bytes]:
         """As ``dumps_typed``; ``field`` is what the error calls the value. Raises NotSerializableError."""
         try:
-            return self._checked(value)
+            return self._checked(value, field)
+        except _Flattened as error:
+            raise self._refused(error.path, error.culprit, field) from None
         except (TypeError, ValueError, RecursionError, TypeNotAllowedError) as error:
             raise self._refusal(value, field, error) from None
 
@@ -93,7 +86,7 @@ class Codec(JsonPlusSerializer):
         if tag == "bytearray":
             return bytearray(raw)
         if tag == "msgpack":
-            return _Reader(self).unpack(raw)
+            return Reader(self.resolve).unpack(raw)
         if tag == "json":  # as LangGraph stored until 2024
             return json.loads(raw, object_hook=self._revive_json)
         raise TypeNotAllowedError(
@@ -103,24 +96,37 @@ class Codec(JsonPlusSerializer):
             setting="SERIALIZABLE",
         )
 
-    def _checked(self, value: Any) -> tuple[str, bytes]:
+    def _checked(self, value: Any, field: str = "value") -> tuple[str, bytes]:
         tag, data = super().dumps_typed(value)
         if tag == "msgpack":
             # Reading the types back costs some 60 µs for 100 KB, and it sees what stands inside
             # of messages and models too, which a walk over the value would not.
-            _Checker(self).unpack(data)
+            checker = Checker(self.resolve)
+            checker.unpack(data)
+            if checker.models and (lost := find_flattened(value, field, self._again)):
+                raise _Flattened(*lost)
         return tag, data
+
+    def _again(self, value: Any) -> Any:
+        return self.loads_typed(super().dumps_typed(value))
 
     def _refusal(self, value: Any, field: str, error: Exception) -> NotSerializableError:
         path, culprit = find_offender(value, field, self._storable, self.allows)
+        return self._refused(path, culprit, field, str(error) or type(error).__name__)
+
+    def _refused(self, path: str, culprit: Any, field: str, reason: str = "") -> NotSerializableError:
         kind = type(culprit)
         name = f"{kind.__module__}.{kind.__qualname__}"
-        if self.allows(kind.__module__, kind.__name__) or kind.__module__ == "builtins":
-            advice = str(error) or type(error).__name__
+        if not reason:
+            advice = (
+                "The model around it would give back a plain dict: declare the type in the model's field."
+            )
+        elif self.allows(kind.__module__, kind.__name__) or kind.__module__ == "builtins":
+            advice = reason
         else:
             advice = (
-                f'Add "{name}" to HOLDFAST["SERIALIZABLE"], name the type in the graph\'s state schema, '
-                "or store plain data."
+                f'Add "{name}" to HOLDFAST["SERIALIZABLE"], or store plain data. '
+                "(In a run, the types that the graph's own schema names are allowed.)"
             )
         return NotSerializableError(
             f"{path}: a {name} cannot be stored. {advice}",
@@ -144,75 +150,26 @@ class Codec(JsonPlusSerializer):
         path = [str(part) for part in value["id"]]
         module, name = ".".join(path[:-1]), path[-1]
         if value["type"] != "constructor":
-            raise _not_allowed(module, name)
+            raise not_allowed(module, name)
         if form == 2:
             return self.resolve(module, name)(*(value.get("args") or ()), **(value.get("kwargs") or {}))
         try:
             return _messages_only()(value)
         except ValueError:
-            raise _not_allowed(module, name) from None
+            raise not_allowed(module, name) from None
 
 
-class _Reader:
-    """Decodes one value. ormsgpack swallows what its hook raises, so the first error is kept here."""
+class _Flattened(ValueError):
+    """An object inside of a model would come back as a plain dict."""
 
-    def __init__(self, codec: Codec) -> None:
-        self.codec = codec
-        self.error: Exception | None = None
-
-    def unpack(self, data: bytes) -> Any:
-        try:
-            return ormsgpack.unpackb(data, ext_hook=self._hook, option=_UNPACK)
-        except ValueError:
-            if self.error is not None:
-                raise self.error from None
-            raise
-
-    def _hook(self, code: int, data: bytes) -> Any:
-        try:
-            payload = ormsgpack.unpackb(data, ext_hook=self._hook, option=_UNPACK)
-            return self.build(code, payload)
-        except Exception as error:
-            self.error = self.error or error
-            raise
-
-    def build(self, code: int, payload: Any) -> Any:
-        if code == EXT_DELTA_SNAPSHOT:
-            return rebuild_snapshot(payload)
-        if code == EXT_NUMPY_ARRAY:
-            return rebuild_array(payload)
-        part = Payload.parse(code, payload)
-        if (
-            code == EXT_METHOD_SINGLE_ARG
-            and (part.module, part.name, part.method) not in SAFE_MSGPACK_METHODS
-        ):
-            raise _not_allowed(part.module, f"{part.name}.{part.method}")
-        return rebuild(self.codec.resolve(part.module, part.name), part)
-
-
-class _Checker(_Reader):
-    """Looks at the types without building anything."""
-
-    def build(self, code: int, payload: Any) -> Any:
-        if code == EXT_NUMPY_ARRAY:
-            rebuild_array(payload)
-        elif code != EXT_DELTA_SNAPSHOT:
-            part = Payload.parse(code, payload)
-            self.codec.resolve(part.module, part.name)
+    def __init__(self, path: str, culprit: Any) -> None:
+        super().__init__(path)
+        self.path = path
+        self.culprit = culprit
 
 
 def _key(each: Key | type) -> Key:
     return (each.__module__, each.__name__) if isinstance(each, type) else tuple(each)
-
-
-def _not_allowed(module: str, name: str) -> TypeNotAllowedError:
-    dotted = f"{module}.{name}"
-    return TypeNotAllowedError(
-        f"The stored value names the type {dotted}, which is not on the allow list. If it is yours, add "
-        f'"{dotted}" to HOLDFAST["SERIALIZABLE"].',
-        type=dotted,
-        setting="SERIALIZABLE",
-    )
 
 
 @lru_cache(maxsize=1024)
