@@ -287,7 +287,7 @@ def test_p2_a_take_over_waits_for_an_effect_that_is_being_recorded_and_then_sees
             over.set()
             taking.join(20)
         executor.join(20)
-    assert len(ends) == 1
+    assert len(ends) <= 1  # the graph may be through before the take-over has its lock
     assert ledger() == [("publish", "done", 1)]
     assert User.objects.count() == 1
 
