@@ -105,7 +105,7 @@ class DjangoCache(BaseCache[ValueT]):
             "seconds": [None if ttl is None else float(ttl) for ttl in seconds],
         }
         point("cache-before-set")
-        retrying(self.alias, lambda connection: connection.execute(query("cache_set"), params) and None)
+        retrying(self.alias, lambda connection: connection.execute(query("cache_set"), params))
 
     async def aset(self, pairs: Mapping[FullKey, tuple[ValueT, int | None]]) -> None:
         """As ``set``, in a thread."""
@@ -116,7 +116,7 @@ class DjangoCache(BaseCache[ValueT]):
         if namespaces is not None and not namespaces:
             return
         params = {"namespaces": None if namespaces is None else [_text(ns) for ns in namespaces]}
-        retrying(self.alias, lambda connection: connection.execute(query("cache_clear"), params) and None)
+        retrying(self.alias, lambda connection: connection.execute(query("cache_clear"), params))
 
     async def aclear(self, namespaces: Sequence[Namespace] | None = None) -> None:
         """As ``clear``, in a thread."""

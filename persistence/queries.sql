@@ -488,7 +488,8 @@ ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
 DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata
 
 -- name: saver_put_fenced
--- The same under the fence; with %(enter)s it also marks that the run's input has been applied (R5).
+-- The same under the fence, with the pending writes (w_*) of the checkpoint before, as far as they have
+-- waited for it; %(enter)s also marks that the run's input has been applied (R5).
 WITH fence AS MATERIALIZED (
     SELECT id FROM holdfast_run
     WHERE id = %(run_id)s::uuid AND token = %(token)s::uuid AND status = 'running'
@@ -507,6 +508,15 @@ WITH fence AS MATERIALIZED (
     FROM fence
     ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
     DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata
+), written AS (
+    INSERT INTO checkpoint_writes
+        (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
+    SELECT %(thread_id)s::text, %(checkpoint_ns)s::text, %(parent_id)s::text, w.task_id, w.task_path,
+           w.idx, w.channel, w.type, w.blob
+    FROM fence, unnest(%(w_tasks)b::text[], %(w_paths)b::text[], %(w_indexes)b::int[], %(w_channels)b::text[],
+                       %(w_types)b::text[], %(w_blobs)b::bytea[])
+        AS w (task_id, task_path, idx, channel, type, blob)
+    ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO NOTHING
 ), entry AS (
     INSERT INTO holdfast_entry (run_id, thread_id, checkpoint_id)
     SELECT fence.id, %(thread_id)s::text, %(checkpoint_id)s::text
@@ -1148,3 +1158,8 @@ WITH gone AS (
     RETURNING 1
 )
 SELECT count(*) AS cache_entries FROM gone
+
+-- name: thread_has_state
+-- Whether the thread has a checkpoint, or a run that makes one before a new run's turn comes.
+SELECT EXISTS (SELECT FROM checkpoints WHERE thread_id = %(thread_id)s)
+    OR EXISTS (SELECT FROM holdfast_run WHERE thread_id = %(thread_id)s) AS has_state

@@ -49,7 +49,14 @@ from holdfast.persistence.ledger.sweeps import (
     sweep_deadlines,
     sweep_lost,
 )
-from holdfast.persistence.ledger.threads import fork_thread, graph_of, holder, lock_thread, update_obstacle
+from holdfast.persistence.ledger.threads import (
+    fork_thread,
+    graph_of,
+    has_state,
+    holder,
+    lock_thread,
+    update_obstacle,
+)
 
 __all__ = [
     "DATABASE_ERRORS",
@@ -68,6 +75,7 @@ __all__ = [
     "get",
     "graph_of",
     "hand_over",
+    "has_state",
     "holder",
     "insert",
     "lock_thread",

@@ -12,7 +12,7 @@ from holdfast import faults
 from holdfast.conf import settings
 from holdfast.errors import LeaseLostError
 from holdfast.persistence.ids import RunId, ThreadId, Token
-from holdfast.persistence.ledger.rows import Row, as_bells, as_bytes, as_json, as_run, first, question_row
+from holdfast.persistence.ledger.rows import Row, as_bells, as_json, as_run, as_typed, first, question_row
 from holdfast.persistence.ledger.statements import (
     DATABASE_ERRORS,
     execute,
@@ -22,7 +22,7 @@ from holdfast.persistence.ledger.statements import (
     sqlstate,
 )
 from holdfast.persistence.models.runs import RunStatus
-from holdfast.persistence.records import Beat, Bell, Claim, Question, Run, Session, StepRecord, Typed
+from holdfast.persistence.records import Beat, Bell, Claim, Question, Run, Session, StepRecord
 
 _NOT_TO_BE_HAD = {
     "23505",  # unique_violation: another run of the thread was claimed at the same moment (R4)
@@ -73,10 +73,8 @@ def claim(
         token=token,
         entered=row["entered"],
         config=as_json(row["config"]),
-        context=Typed(type=row["context_type"], data=as_bytes(row["context"])),
-        answers=Typed(type=row["answers_type"], data=as_bytes(row["answers"]))
-        if row["answers_type"]
-        else None,
+        context=as_typed(row, "context"),
+        answers=as_typed(row, "answers") if row["answers_type"] else None,
     )
 
 

@@ -78,7 +78,7 @@ def _unfinished(thread_id: ThreadId) -> UUID | None:
 
 
 def _select(column: str, value: Any) -> list[Row]:
-    return list(RunRow.objects.using(alias()).filter(**{column: value}).values())
+    return [dict(row) for row in RunRow.objects.using(alias()).filter(**{column: value}).values()]
 
 
 def get(run_id: RunId) -> Run:
@@ -94,13 +94,27 @@ def runs(
     """The newest runs, newest first."""
     wanted = {"status": status, "graph": graph, "thread_id": thread_id}
     rows = RunRow.objects.using(alias()).filter(**{k: v for k, v in wanted.items() if v is not None})
-    return [as_run(row) for row in rows.order_by("-id").values()[:limit]]
+    return [as_run(dict(row)) for row in rows.order_by("-id").values()[:limit]]
 
 
 def steps(run_id: RunId) -> list[StepRecord]:
     """The run's timeline, oldest first."""
-    rows = Step.objects.using(alias()).filter(run_id=run_id).order_by("started_at", "id").values()
-    return [StepRecord(**{k: v for k, v in row.items() if k != "id"}) for row in rows]
+    rows = Step.objects.using(alias()).filter(run_id=run_id).order_by("started_at", "id")
+    return [
+        StepRecord(
+            run_id=row.run_id,
+            delivery=row.delivery,
+            step=row.step,
+            node=row.node,
+            task_id=row.task_id,
+            namespace=row.namespace,
+            owner=row.owner,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            outcome=row.outcome,
+        )
+        for row in rows
+    ]
 
 
 def answer(run: Run, answers: tuple[str, bytes | None]) -> Run | None:

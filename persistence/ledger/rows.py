@@ -15,6 +15,16 @@ def as_bytes(data: memoryview | bytes | None) -> bytes | None:
     return None if data is None else bytes(data)
 
 
+def as_typed(row: Row, column: str) -> Typed:
+    """The value of a column and its type column, which may have the types of the row's graph."""
+    return Typed(
+        type=row[f"{column}_type"],
+        data=as_bytes(row[column]),
+        graph=row["graph"],
+        version=row["version"],
+    )
+
+
 def as_run(row: Row) -> Run:
     return Run(
         **{name: row[name] for name in ("id", "graph", "version", "thread_id", "queue", "priority")},
@@ -24,10 +34,8 @@ def as_run(row: Row) -> Run:
         metadata=as_json(row["metadata"]),
         error=as_json(row["error"]),
         questions=tuple(Question(**question) for question in as_json(row["questions"]) or ()),
-        stored_input=Typed(type=row["input_type"], data=as_bytes(row["input"])),
-        stored_result=Typed(type=row["result_type"], data=as_bytes(row["result"]))
-        if row["result_type"]
-        else None,
+        stored_input=as_typed(row, "input"),
+        stored_result=as_typed(row, "result") if row["result_type"] else None,
     )
 
 

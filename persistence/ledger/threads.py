@@ -19,6 +19,11 @@ def graph_of(thread_id: ThreadId) -> tuple[str, str] | None:
     return (row["graph"], row["version"]) if row else None
 
 
+def has_state(thread_id: ThreadId) -> bool:
+    """Whether the thread has a checkpoint, or a run that may make one before the next."""
+    return bool(execute("thread_has_state", {"thread_id": thread_id})[0]["has_state"])
+
+
 def holder(thread_id: ThreadId) -> Run | None:
     """The run that holds the thread (R4)."""
     row = first(execute("thread_holder", {"thread_id": thread_id}))

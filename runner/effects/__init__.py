@@ -121,7 +121,7 @@ def task(
     """
 
     def decorate(body: Callable[..., Any]) -> Task[Any, Any]:
-        shown: str = name or getattr(body, "__qualname__", "") or type(body).__qualname__
+        shown = name or str(getattr(body, "__qualname__", "")) or type(body).__qualname__
         _check(shown, effect, is_async(body), retry_policy, cache_policy, reconcile)
         stock = langgraph.func.task(retry_policy=retry_policy, cache_policy=cache_policy, timeout=timeout)(
             body
@@ -132,9 +132,9 @@ def task(
             cache_policy=stock.cache_policy,
             timeout=stock.timeout,
         )
-        made.__name__ = name or getattr(body, "__name__", type(body).__name__)
+        made.__name__ = name or str(getattr(body, "__name__", type(body).__name__))
         made.effect = effect
-        made.function = name or f"{getattr(body, '__module__', '')}.{shown}"
+        made.function = str(name or f"{getattr(body, '__module__', '')}.{shown}")
         made.reconcile = reconcile
         return made
 

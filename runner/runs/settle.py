@@ -57,10 +57,12 @@ def _write(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
     match outcome:
         case Finished(values=values):
             try:
-                result = codec.dumps(values, field="result")
-            except NotSerializableError as error:
+                result = codec.dumps(
+                    values, field="result", extra=codec.types_of(claim.run.graph, claim.run.version)
+                )
+            except NotSerializableError as refused:
                 return ledger.settle(
-                    claim, RunStatus.FAILED, error=Failed(exception=error).error, inside=inside
+                    claim, RunStatus.FAILED, error=Failed(exception=refused).error, inside=inside
                 )
             return ledger.settle(claim, RunStatus.SUCCEEDED, result=result, inside=inside)
         case Interrupted(interrupts=interrupts, nodes=nodes, spec=spec):

@@ -225,12 +225,12 @@ def test_missing_tables_are_named_with_the_command_that_makes_them(
 
 def test_checkpoints_can_be_read_under_a_single_key() -> None:
     from holdfast.persistence import DjangoSaver
-    from holdfast.persistence.models import Checkpoint, CheckpointEntry
+    from holdfast.persistence.models import Checkpoint, CheckpointView
 
     thread_id = str(uuid4())
     chain(2).compile(checkpointer=DjangoSaver()).invoke({"items": [], "count": 0}, config_for(thread_id))
-    entries = CheckpointEntry.objects.filter(thread_id=thread_id).order_by("checkpoint_id")
+    entries = CheckpointView.objects.filter(thread_id=thread_id).order_by("checkpoint_id")
     assert [entry.step for entry in entries] == [-1, 0, 1, 2]
     assert entries[0].source == "input"
-    assert CheckpointEntry.objects.get(pk=entries[0].pk).checkpoint_id == entries[0].checkpoint_id
+    assert CheckpointView.objects.get(pk=entries[0].pk).checkpoint_id == entries[0].checkpoint_id
     assert Checkpoint.objects.filter(thread_id=thread_id).count() == 4

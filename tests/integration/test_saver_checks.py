@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from holdfast.persistence.checks import check_alias, check_settings
+from holdfast.persistence.checks import check_settings
 
 
 def test_a_healthy_project_has_nothing_to_report() -> None:
-    assert check_alias(None) == []
     assert check_settings(None) == []
 
 
@@ -30,4 +29,4 @@ def test_wrong_settings_are_reported(settings: Any, given: dict[str, Any], code:
 
 def test_a_database_that_is_not_postgresql_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(connections["default"]), "vendor", "sqlite")
-    assert [message.id for message in check_alias(None)] == ["holdfast.E003"]
+    assert [message.id for message in check_settings(None)] == ["holdfast.E003"]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any, TypedDict
 from uuid import uuid4
 
 import psycopg
 import pytest
 from django.db import connections
 from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.channels import DeltaChannel
 from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.serde.types import TASKS
+from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Interrupt, Send, interrupt
 from psycopg.rows import dict_row
 
@@ -39,6 +42,15 @@ def both(
 
 
 ways = pytest.mark.parametrize("way", ["stock first", "ours first"])
+
+
+def joined(before: list[int], updates: list[list[int]]) -> list[int]:
+    return [*before, *(number for update in updates for number in update)]
+
+
+class Delta(TypedDict):
+    numbers: Annotated[list[int], DeltaChannel(joined, snapshot_frequency=4)]
+    steps: Annotated[int, operator.add]
 
 
 class Stop(RuntimeError):
@@ -169,3 +181,19 @@ def test_the_store_keeps_items_where_upstreams_store_finds_them(stock: PostgresS
     assert sorted(item.key for item in ours.search(space)) == ["a", "b"]
     ours.delete(space, "b")
     assert theirs.get(space, "b") is None
+
+
+@ways
+def test_a_delta_channel_is_rebuilt_from_what_the_other_saver_wrote(stock: PostgresSaver, way: str) -> None:
+    builder = StateGraph(Delta)
+    builder.add_node("one", lambda state: {"numbers": [len(state["numbers"])], "steps": 1})
+    builder.add_edge(START, "one")
+    fence = claim()
+    savers = both(stock, DjangoSaver(fence=fence), way)
+    config = config_for(fence.thread_id)
+    for turn in range(6):
+        graph = builder.compile(checkpointer=savers[turn % 2])
+        result = graph.invoke({"numbers": [100 + turn], "steps": 0}, config, durability="sync")
+    assert result["numbers"] == [n for turn in range(6) for n in (100 + turn, 2 * turn + 1)]
+    with pytest.raises(NotImplementedError):
+        DjangoSaver().prune([fence.thread_id])

@@ -73,9 +73,10 @@ def test_a_text_that_is_there_twice_is_read_once(papers: Path) -> None:
 
 def test_p11_a_path_that_cannot_be_read_is_named(papers: Path, tmp_path: Path) -> None:
     (papers / "binary.md").write_bytes(b"\x00")
+    (papers / "picture.png").write_bytes(b"png")
     (tmp_path / "none").mkdir()
     for paths, field, why in (
-        ([str(papers), "/no/such/place.md"], "input.paths.1", "No such file or directory"),
+        ([str(papers), "/no/such/place"], "input.paths.1", "No such file or directory"),
         ([str(papers / "binary.md")], "input.paths.0", "binary"),
         ([str(papers / "picture.png")], "input.paths.0", r"not one of \.md"),
         ([str(tmp_path / "none")], "input.paths", "no documents"),
