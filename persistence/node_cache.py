@@ -12,6 +12,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import LiteralString
 
 from langgraph.cache.base import BaseCache, FullKey, Namespace, ValueT
 
@@ -105,7 +106,7 @@ class DjangoCache(BaseCache[ValueT]):
             "seconds": [None if ttl is None else float(ttl) for ttl in seconds],
         }
         point("cache-before-set")
-        retrying(self.alias, lambda connection: connection.execute(query("cache_set"), params))
+        self._execute(query("cache_set"), params)
 
     async def aset(self, pairs: Mapping[FullKey, tuple[ValueT, int | None]]) -> None:
         """As ``set``, in a thread."""
@@ -116,11 +117,17 @@ class DjangoCache(BaseCache[ValueT]):
         if namespaces is not None and not namespaces:
             return
         params = {"namespaces": None if namespaces is None else [_text(ns) for ns in namespaces]}
-        retrying(self.alias, lambda connection: connection.execute(query("cache_clear"), params))
+        self._execute(query("cache_clear"), params)
 
     async def aclear(self, namespaces: Sequence[Namespace] | None = None) -> None:
         """As ``clear``, in a thread."""
         await asyncio.to_thread(self.clear, namespaces)
+
+    def _execute(self, statement: LiteralString, params: Mapping[str, object]) -> None:
+        def work(connection: Connection) -> None:
+            connection.execute(statement, params)
+
+        retrying(self.alias, work)
 
     def _serializer(self) -> Codec:
         return self._codec or codec()

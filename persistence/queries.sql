@@ -931,13 +931,15 @@ ORDER BY id LIMIT %(limit)s::int
 -- the thread's own runs wrote it, the number of root checkpoints, and the runs. Unlocked it finds
 -- candidates; under the lock of one thread it decides.
 SELECT t.id AS thread_id, holdfast_now() AS now, r.created_at, c.newest, c.roots,
-       coalesce(c.newest_run IN (SELECT o.id::text FROM holdfast_run o WHERE o.thread_id = t.id), false) AS fenced,
+       EXISTS (
+           SELECT FROM holdfast_run o JOIN checkpoints n ON n.metadata ->> 'run_id' = o.id::text
+           WHERE o.thread_id = t.id AND n.thread_id = t.id AND n.checkpoint_id = c.newest
+       ) AS fenced,
        runs.total > 0 AS has_runs, coalesce(runs.unfinished, false) AS unfinished, runs.last_run, runs.oldest_end
 FROM unnest(%(ids)s::text[]) AS t (id)
 LEFT JOIN holdfast_thread r ON r.id = t.id
 CROSS JOIN LATERAL (
-    SELECT max(checkpoint_id) AS newest, count(*) FILTER (WHERE checkpoint_ns = '') AS roots,
-           (array_agg(metadata ->> 'run_id' ORDER BY checkpoint_id DESC))[1] AS newest_run
+    SELECT max(checkpoint_id) AS newest, count(*) FILTER (WHERE checkpoint_ns = '') AS roots
     FROM checkpoints WHERE thread_id = t.id
 ) AS c
 CROSS JOIN LATERAL (
@@ -947,9 +949,17 @@ CROSS JOIN LATERAL (
     FROM holdfast_run WHERE thread_id = t.id
 ) AS runs
 
+-- name: retention_lock_timeout
+-- How long retention waits where it cannot skip a lock.
+SELECT set_config('lock_timeout', %(ms)s::text, false)
+
 -- name: retention_adopt
--- Gives a thread that a stock saver wrote the row that R20 locks.
-INSERT INTO holdfast_thread (id, created_at) VALUES (%(thread_id)s::text, %(at)s::timestamptz)
+-- Gives a thread that a stock saver wrote, and that is still there, the row that R20 locks.
+INSERT INTO holdfast_thread (id, created_at)
+SELECT %(thread_id)s::text, %(at)s::timestamptz
+WHERE EXISTS (SELECT FROM checkpoints WHERE thread_id = %(thread_id)s::text)
+   OR EXISTS (SELECT FROM checkpoint_writes WHERE thread_id = %(thread_id)s::text)
+   OR EXISTS (SELECT FROM checkpoint_blobs WHERE thread_id = %(thread_id)s::text)
 ON CONFLICT (id) DO NOTHING
 
 -- name: retention_lock

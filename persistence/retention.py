@@ -14,9 +14,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, LiteralString
-from uuid import UUID
+from datetime import datetime
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import class_row, dict_row
@@ -25,13 +24,9 @@ from holdfast.conf import Retention, settings
 from holdfast.errors import InvalidInputError
 from holdfast.persistence.connections import Connection, connect
 from holdfast.persistence.sql import query
+from holdfast.persistence.thread_look import UNFENCED_QUIET, ThreadLook, checkpoint_time
 
 logger = logging.getLogger("holdfast.retention")
-
-UNFENCED_QUIET: Final = timedelta(hours=1)
-"""How long a thread must not have been written without a fence before anything of it is deleted."""
-
-_GREGORIAN = datetime(1582, 10, 15, tzinfo=UTC)  # RFC 9562, 5.1: where the time of a UUIDv6 begins
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,55 +60,6 @@ class PruneReport:
 Progress = Callable[[PruneReport], None]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Look:
-    """One thread, as retention_look saw it."""
-
-    thread_id: str
-    now: datetime
-    created_at: datetime | None
-    newest: str | None
-    roots: int
-    fenced: bool
-    has_runs: bool
-    unfinished: bool
-    last_run: datetime | None
-    oldest_end: datetime | None
-
-    @property
-    def written_at(self) -> datetime | None:
-        """When the newest checkpoint was made; the present where its id does not tell."""
-        return None if self.newest is None else checkpoint_time(self.newest) or self.now
-
-    @property
-    def in_use(self) -> bool:
-        if self.unfinished:
-            return True
-        written = self.written_at
-        if written is None:  # a row that enqueue, or the first checkpoint, may be about to follow
-            return not self.has_runs and (self.created_at or self.now) > self.now - UNFENCED_QUIET
-        return not self.fenced and written > self.now - UNFENCED_QUIET
-
-    def expired(self, policy: Retention) -> bool:
-        """Whether the whole thread goes: nothing has happened on it for max_age."""
-        if policy.max_age is None or (self.newest is None and self.has_runs):
-            return False
-        times = [at for at in (self.written_at, self.last_run) if at is not None]
-        last = max(times, default=self.created_at or self.now)
-        return last < self.now - timedelta(seconds=policy.max_age)
-
-    def too_long(self, policy: Retention) -> bool:
-        return policy.keep_last is not None and self.roots > policy.keep_last
-
-    def has_old_runs(self, policy: Retention) -> bool:
-        if policy.run_age is None or self.oldest_end is None:
-            return False
-        return self.oldest_end < self.now - timedelta(seconds=policy.run_age)
-
-    def work(self, policy: Retention) -> bool:
-        return self.expired(policy) or self.too_long(policy) or self.has_old_runs(policy)
-
-
 def prune(
     policy: Retention | None = None,
     *,
@@ -133,6 +79,9 @@ def prune(
     policy = policy or settings().RETENTION
     _check(policy)
     with connect(using or settings().DATABASE) as connection:
+        connection.execute(
+            query("retention_lock_timeout"), {"ms": f"{int(settings().LOCK_TIMEOUT * 1000)}ms"}
+        )
         pruning = _Pruning(connection, policy, dry_run, progress)
         pruning.threads()
         if policy.orphans:
@@ -141,23 +90,6 @@ def prune(
             pruning.batches(query("retention_delete_cache"))
     logger.info("pruned%s: %s", " (dry run)" if dry_run else "", pruning.report)
     return pruning.report
-
-
-def checkpoint_time(checkpoint_id: str) -> datetime | None:
-    """When a checkpoint was made, from its id (UUIDv6, or v1 or v7); None where it does not tell."""
-    try:
-        id_ = UUID(checkpoint_id)
-        if id_.version == 7:
-            return datetime.fromtimestamp((id_.int >> 80) / 1000, UTC)
-        if id_.version == 6:
-            ticks = (id_.int >> 80) << 12 | (id_.int >> 64) & 0xFFF
-        elif id_.version == 1:
-            ticks = id_.time
-        else:
-            return None
-        return _GREGORIAN + timedelta(microseconds=ticks // 10)
-    except (ValueError, OverflowError):
-        return None
 
 
 class _RollBackError(Exception):
@@ -183,7 +115,7 @@ class _Pruning:
     def orphans(self) -> None:
         for ids in self._pages(query("retention_orphaned_threads")):
             for look in self._look(ids):
-                self._in_transaction(look.thread_id, look.now, self._delete_orphans)
+                self._in_transaction(look.thread_id, look.now - UNFENCED_QUIET, self._delete_orphans)
         self.batches(query("retention_delete_strays"))
 
     def batches(self, statement: LiteralString) -> None:
@@ -201,16 +133,26 @@ class _Pruning:
             if self.dry_run or found[0] == PruneReport():
                 return
 
-    def _in_transaction(self, thread_id: str, at: datetime, work: Callable[[_Look], PruneReport]) -> None:
+    def _in_transaction(
+        self, thread_id: str, at: datetime, work: Callable[[ThreadLook], PruneReport]
+    ) -> None:
         report = PruneReport(skipped=1)
+        adopt = query("retention_adopt"), {"thread_id": thread_id, "at": at}
         try:
+            if not self.dry_run:
+                # Committed before it is locked: a row that its own transaction may delete again is
+                # not there for another prune to skip.
+                self.connection.execute(*adopt)
             with self.connection.transaction():
-                self.connection.execute(query("retention_adopt"), {"thread_id": thread_id, "at": at})
+                if self.dry_run:
+                    self.connection.execute(*adopt)
                 locked = self.connection.execute(query("retention_lock"), {"thread_id": thread_id}).fetchone()
-                if locked is not None:
-                    # A second statement: its snapshot is younger than the lock.
-                    (look,) = self._look([thread_id])
-                    report = PruneReport(skipped=1) if look.in_use else work(look)
+                # A second statement: its snapshot is younger than the lock.
+                (look,) = self._look([thread_id])
+                if locked is not None and not look.in_use:
+                    report = work(look)
+                elif look.created_at is None:
+                    report = PruneReport()  # another prune has deleted it
                 if self.dry_run or report.skipped:
                     raise _RollBackError
         except _RollBackError:
@@ -220,7 +162,7 @@ class _Pruning:
             report = PruneReport(skipped=1)
         self._add(report)
 
-    def _prune_thread(self, look: _Look) -> PruneReport:
+    def _prune_thread(self, look: ThreadLook) -> PruneReport:
         report, thread = PruneReport(), {"thread_id": look.thread_id}
         if look.has_old_runs(self.policy):
             report += self._delete(query("retention_delete_runs"), **thread, age=self.policy.run_age)
@@ -232,7 +174,7 @@ class _Pruning:
             report += self._delete(query("retention_delete_blobs"), **thread)
         return report
 
-    def _delete_orphans(self, look: _Look) -> PruneReport:
+    def _delete_orphans(self, look: ThreadLook) -> PruneReport:
         thread = {"thread_id": look.thread_id}
         rows = self.connection.execute(query("retention_orphaned_writes"), thread).fetchall()
         quiet = look.now - UNFENCED_QUIET
@@ -247,8 +189,8 @@ class _Pruning:
         row = self.connection.execute(query("retention_is_delta"), {"thread_id": thread_id}).fetchone()
         return bool(row and row[0])
 
-    def _look(self, ids: list[str]) -> list[_Look]:
-        with self.connection.cursor(row_factory=class_row(_Look)) as cursor:
+    def _look(self, ids: list[str]) -> list[ThreadLook]:
+        with self.connection.cursor(row_factory=class_row(ThreadLook)) as cursor:
             return cursor.execute(query("retention_look"), {"ids": ids}).fetchall()
 
     def _pages(self, statement: LiteralString) -> Iterator[list[str]]:

@@ -20,8 +20,9 @@ from langgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
 
 from holdfast.errors import EffectRefusedError
 from holdfast.persistence.effects import Kind
-from holdfast.runner.effects.guard import Guarded, arun, run
+from holdfast.runner.effects.guard import arun, run
 from holdfast.runner.effects.identity import CurrentEffect, current_effect, is_async, place_of
+from holdfast.runner.effects.steps import Guarded
 
 __all__ = ["CurrentEffect", "Reconcile", "current_effect", "task"]
 
@@ -121,7 +122,7 @@ def task(
     """
 
     def decorate(body: Callable[..., Any]) -> Task[Any, Any]:
-        shown = name or str(getattr(body, "__qualname__", "")) or type(body).__qualname__
+        shown = name or str(getattr(body, "__qualname__", type(body).__qualname__))
         _check(shown, effect, is_async(body), retry_policy, cache_policy, reconcile)
         stock = langgraph.func.task(retry_policy=retry_policy, cache_policy=cache_policy, timeout=timeout)(
             body
@@ -134,7 +135,7 @@ def task(
         )
         made.__name__ = name or str(getattr(body, "__name__", type(body).__name__))
         made.effect = effect
-        made.function = str(name or f"{getattr(body, '__module__', '')}.{shown}")
+        made.function = name or f"{getattr(body, '__module__', '')}.{shown}"
         made.reconcile = reconcile
         return made
 
