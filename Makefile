@@ -1,4 +1,5 @@
 # Needs Python >= 3.11 and make; everything else is installed into .venv from constraints.txt.
+# (requirements.txt is the part of it that the image of the Dockerfile runs on.)
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -44,10 +45,13 @@ format: $(STAMP) ## Write the code as `make lint` wants it
 bench: $(STAMP) ## Runs per second, latency, recovery seconds, memory
 	@$(BIN)/python -m bench $(ARGS)
 
-constraints: $(STAMP) ## Pin anew what pyproject.toml asks for (needs uv on the machine)
-	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
-	    --no-emit-index-url --generate-hashes --custom-compile-command "make constraints" \
-	    --output-file constraints.txt --upgrade --quiet
+PIN = uv pip compile pyproject.toml --universal --python-version 3.11 --no-emit-index-url \
+      --generate-hashes --custom-compile-command "make constraints" --upgrade --quiet
+
+constraints: ## Pin anew what pyproject.toml asks for (needs uv on the machine)
+	$(PIN) --all-extras --group dev --output-file constraints.txt
+	$(PIN) $(foreach extra,binary cli flower beat redis models site,--extra $(extra)) \
+	    --constraint constraints.txt --output-file requirements.txt
 
 build: $(STAMP) ## Make sdist and wheel in dist/
 	$(BIN)/python -m build --no-isolation

@@ -21,20 +21,17 @@ from holdfast.persistence.sql import query
 from holdfast.persistence.upstream import KNOWN, TABLES, fingerprints
 
 
-@checks.register(checks.Tags.database)
-def check_alias(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """The alias exists and is PostgreSQL with psycopg 3. Opens no connection."""
-    return _alias_problems()
-
-
 @checks.register
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """HOLDFAST can be read, its DATABASE can be used, and the types of SERIALIZABLE can be imported."""
+    """HOLDFAST can be read, its DATABASE is PostgreSQL with psycopg 3, and its types can be imported.
+
+    Opens no connection.
+    """
     try:
         codec()
     except ConfigurationError as error:
         return [checks.Error(error.message, id="holdfast.E001")]
-    return _alias_problems()
+    return _alias_problems(settings().DATABASE)
 
 
 @checks.register
@@ -54,11 +51,7 @@ def check_upstream(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     ]
 
 
-def _alias_problems() -> list[checks.CheckMessage]:
-    try:
-        alias = settings().DATABASE
-    except ConfigurationError as error:
-        return [checks.Error(error.message, id="holdfast.E001")]
+def _alias_problems(alias: str) -> list[checks.CheckMessage]:
     if alias not in connections:
         return [
             checks.Error(

@@ -20,26 +20,15 @@ from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any
 
-import ormsgpack
 from langchain_core.load.load import Reviver
-from langgraph.checkpoint.serde._msgpack import SAFE_MSGPACK_METHODS, SAFE_MSGPACK_TYPES
-from langgraph.checkpoint.serde.jsonplus import (
-    EXT_DELTA_SNAPSHOT,
-    EXT_METHOD_SINGLE_ARG,
-    EXT_NUMPY_ARRAY,
-    EXT_PYDANTIC_V2,
-    JsonPlusSerializer,
-)
+from langgraph.checkpoint.serde._msgpack import SAFE_MSGPACK_TYPES
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from holdfast.conf import settings
 from holdfast.errors import ConfigurationError, NotSerializableError, TypeNotAllowedError
+from holdfast.persistence.extensions import Checker, Key, Reader, not_allowed
 from holdfast.persistence.flattened import find_flattened
 from holdfast.persistence.offender import find_offender
-from holdfast.persistence.rebuild import Payload, rebuild, rebuild_array, rebuild_snapshot
-
-Key = tuple[str, ...]
-
-_UNPACK = ormsgpack.OPT_NON_STR_KEYS
 
 
 class Codec(JsonPlusSerializer):
@@ -63,7 +52,7 @@ class Codec(JsonPlusSerializer):
     def resolve(self, module: str, name: str) -> Callable[..., Any]:
         """The type of that name, imported only if it is allowed. Raises TypeNotAllowedError."""
         if not self.allows(module, name):
-            raise _not_allowed(module, name)
+            raise not_allowed(module, name)
         try:
             return _imported(module, name)
         except (ImportError, AttributeError) as error:
@@ -97,7 +86,7 @@ class Codec(JsonPlusSerializer):
         if tag == "bytearray":
             return bytearray(raw)
         if tag == "msgpack":
-            return _Reader(self).unpack(raw)
+            return Reader(self.resolve).unpack(raw)
         if tag == "json":  # as LangGraph stored until 2024
             return json.loads(raw, object_hook=self._revive_json)
         raise TypeNotAllowedError(
@@ -112,7 +101,7 @@ class Codec(JsonPlusSerializer):
         if tag == "msgpack":
             # Reading the types back costs some 60 µs for 100 KB, and it sees what stands inside
             # of messages and models too, which a walk over the value would not.
-            checker = _Checker(self)
+            checker = Checker(self.resolve)
             checker.unpack(data)
             if checker.models and (lost := find_flattened(value, field, self._again)):
                 raise _Flattened(*lost)
@@ -136,8 +125,8 @@ class Codec(JsonPlusSerializer):
             advice = reason
         else:
             advice = (
-                f'Add "{name}" to HOLDFAST["SERIALIZABLE"], name the type in the graph\'s state schema, '
-                "or store plain data."
+                f'Add "{name}" to HOLDFAST["SERIALIZABLE"], or store plain data. '
+                "(In a run, the types that the graph's own schema names are allowed.)"
             )
         return NotSerializableError(
             f"{path}: a {name} cannot be stored. {advice}",
@@ -161,13 +150,13 @@ class Codec(JsonPlusSerializer):
         path = [str(part) for part in value["id"]]
         module, name = ".".join(path[:-1]), path[-1]
         if value["type"] != "constructor":
-            raise _not_allowed(module, name)
+            raise not_allowed(module, name)
         if form == 2:
             return self.resolve(module, name)(*(value.get("args") or ()), **(value.get("kwargs") or {}))
         try:
             return _messages_only()(value)
         except ValueError:
-            raise _not_allowed(module, name) from None
+            raise not_allowed(module, name) from None
 
 
 class _Flattened(ValueError):
@@ -179,74 +168,8 @@ class _Flattened(ValueError):
         self.culprit = culprit
 
 
-class _Reader:
-    """Decodes one value. ormsgpack swallows what its hook raises, so the first error is kept here."""
-
-    def __init__(self, codec: Codec) -> None:
-        self.codec = codec
-        self.error: Exception | None = None
-
-    def unpack(self, data: bytes) -> Any:
-        try:
-            return ormsgpack.unpackb(data, ext_hook=self._hook, option=_UNPACK)
-        except ValueError:
-            if self.error is not None:
-                raise self.error from None
-            raise
-
-    def _hook(self, code: int, data: bytes) -> Any:
-        try:
-            payload = ormsgpack.unpackb(data, ext_hook=self._hook, option=_UNPACK)
-            return self.build(code, payload)
-        except Exception as error:
-            self.error = self.error or error
-            raise
-
-    def build(self, code: int, payload: Any) -> Any:
-        if code == EXT_DELTA_SNAPSHOT:
-            return rebuild_snapshot(payload)
-        if code == EXT_NUMPY_ARRAY:
-            return rebuild_array(payload)
-        part = Payload.parse(code, payload)
-        if (
-            code == EXT_METHOD_SINGLE_ARG
-            and (part.module, part.name, part.method) not in SAFE_MSGPACK_METHODS
-        ):
-            raise _not_allowed(part.module, f"{part.name}.{part.method}")
-        return rebuild(self.codec.resolve(part.module, part.name), part)
-
-
-class _Checker(_Reader):
-    """Looks at the types without building anything."""
-
-    def __init__(self, codec: Codec) -> None:
-        super().__init__(codec)
-        self.models = False
-        self.seen: set[Key] = set()
-
-    def build(self, code: int, payload: Any) -> Any:
-        if code == EXT_NUMPY_ARRAY:
-            rebuild_array(payload)
-        elif code != EXT_DELTA_SNAPSHOT:
-            kind = (payload[0], payload[1])
-            if kind not in self.seen:
-                self.codec.resolve(*kind)
-                self.seen.add(kind)
-            self.models = self.models or code == EXT_PYDANTIC_V2
-
-
 def _key(each: Key | type) -> Key:
     return (each.__module__, each.__name__) if isinstance(each, type) else tuple(each)
-
-
-def _not_allowed(module: str, name: str) -> TypeNotAllowedError:
-    dotted = f"{module}.{name}"
-    return TypeNotAllowedError(
-        f"The stored value names the type {dotted}, which is not on the allow list. If it is yours, add "
-        f'"{dotted}" to HOLDFAST["SERIALIZABLE"].',
-        type=dotted,
-        setting="SERIALIZABLE",
-    )
 
 
 @lru_cache(maxsize=1024)
@@ -284,14 +207,14 @@ def codec(extra: Iterable[Key | type] = ()) -> Codec:
     return _default(settings().SERIALIZABLE).with_msgpack_allowlist(extra)
 
 
-def dumps(value: Any, *, field: str) -> tuple[str, bytes | None]:
+def dumps(value: Any, *, field: str, extra: Iterable[Key | type] = ()) -> tuple[str, bytes | None]:
     """What to store in a type column and a bytea column; None is ("null", None).
 
-    ``field`` is what an error calls the value. Raises NotSerializableError.
+    ``field`` is what an error calls the value, ``extra`` the types allowed besides. Raises NotSerializableError.
     """
     if value is None:
         return "null", None
-    return codec().dump_field(value, field=field)
+    return codec(extra).dump_field(value, field=field)
 
 
 def loads(type_: str | None, data: bytes | memoryview | None, *, extra: Iterable[Key | type] = ()) -> Any:
@@ -299,3 +222,18 @@ def loads(type_: str | None, data: bytes | memoryview | None, *, extra: Iterable
     if type_ is None or type_ == "null":
         return None
     return codec(extra).loads_typed((type_, bytes(data or b"")))
+
+
+TypesOf = Callable[[str, str], Iterable[Key]]
+_types_of: TypesOf | None = None
+
+
+def let_graphs_allow(types_of: TypesOf) -> None:
+    """Say who knows which types a graph of some name and version declares; called by whoever knows graphs."""
+    global _types_of
+    _types_of = types_of
+
+
+def types_of(graph: str, version: str) -> Iterable[Key]:
+    """The types that the values of a graph's runs may have besides; none if nobody knows the graph."""
+    return () if _types_of is None else _types_of(graph, version)

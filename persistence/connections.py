@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeVar
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
 from psycopg import errors as pg
+from psycopg.pq import TransactionStatus
 
 from holdfast.conf import settings
 from holdfast.errors import ConfigurationError, DatabaseUnreachableError
@@ -35,6 +36,7 @@ Connection = psycopg.Connection[Any]
 
 # The server is gone, going, not ready, full, or no longer the primary: another attempt may succeed.
 _PASSING_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "25006", "40P01", "40001"})
+_IN_TRANSACTION = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 _FIRST_PAUSE = 0.02  # seconds
 _LONGEST_PAUSE = 0.5  # seconds
 
@@ -132,11 +134,14 @@ class Pool:
                 self._put_back(connection)
 
     def _put_back(self, connection: Connection) -> None:
-        status = connection.pgconn.transaction_status
-        if status != psycopg.pq.TransactionStatus.IDLE and not connection.closed:
-            try:
-                connection.rollback()
-            except psycopg.Error:
+        if not connection.closed:
+            status = connection.pgconn.transaction_status
+            if status in _IN_TRANSACTION:
+                try:
+                    connection.rollback()
+                except psycopg.Error:
+                    connection.close()
+            elif status != TransactionStatus.IDLE:  # left in the middle of a statement
                 connection.close()
         if self._closed:
             connection.close()
@@ -145,8 +150,9 @@ class Pool:
 
     def drop_idle(self) -> None:
         """Close the connections that nobody uses, e.g. because the server was restarted."""
-        while self._idle:
-            self._idle.pop().close()
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
 
     def close(self) -> None:
         """Close all; those in use when they are returned."""

@@ -41,7 +41,7 @@ def find_flattened(value: Any, path: str, again: Callable[[Any], Any]) -> tuple[
 
 
 @lru_cache(maxsize=4096)
-def _sort(kind: type) -> str:
+def _sort(kind: Any) -> str:
     """What the walk does with values of that type."""
     if kind in _PLAIN:
         return "plain"
@@ -68,7 +68,8 @@ def _inside(value: Any, sort: str) -> Iterator[tuple[str, Any]]:
 
 
 def _models(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    sort = _sort(type(value))
+    kind: Any = type(value)
+    sort = _sort(kind)
     if sort == "model":
         yield path, value
     else:
@@ -80,7 +81,8 @@ def _models(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 def _holds_objects(value: Any) -> bool:
     if value is None:
         return False
-    sort = _sort(type(value))
+    kind: Any = type(value)
+    sort = _sort(kind)
     if sort == "dict":
         return any(type(part) not in _PLAIN and _holds_objects(part) for part in value.values())
     if sort == "list":
@@ -89,7 +91,8 @@ def _holds_objects(value: Any) -> bool:
 
 
 def _same_types(before: Any, after: Any) -> bool:
-    sort = _sort(type(before))
+    kind: Any = type(before)
+    sort = _sort(kind)
     if sort == "dict":
         return isinstance(after, dict) and all(
             key in after and _same_types(part, after[key]) for key, part in before.items()

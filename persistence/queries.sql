@@ -56,10 +56,13 @@ ON CONFLICT (run_id) DO UPDATE SET rollback = holdfast_cancel_request.rollback O
 -- Takes a run that is due, whose thread is its own or free, and that is the thread's oldest due one
 -- (R4). Accepts its own token again, for a claim whose commit got no answer (R3). A run that died twice
 -- where it stands is given only to a process that executes nothing else (R12). Two claims of one
--- thread's runs at once: the partial unique index refuses the second.
-WITH thread AS MATERIALIZED (
-    SELECT id FROM holdfast_thread
-    WHERE id = (SELECT thread_id FROM holdfast_run WHERE id = %(id)s) FOR KEY SHARE
+-- thread's runs at once: the partial unique index refuses the second. It waits for no lock longer than
+-- lock_timeout, which the first part sets for this transaction before the others lock anything (R11).
+WITH limits AS MATERIALIZED (
+    SELECT set_config('lock_timeout', %(lock_timeout)s, true)
+), thread AS MATERIALIZED (
+    SELECT t.id FROM limits, holdfast_thread t
+    WHERE t.id = (SELECT thread_id FROM holdfast_run WHERE id = %(id)s) FOR KEY SHARE OF t
 )
 UPDATE holdfast_run r SET
     status = 'running', token = %(token)s, owner = %(owner)s, draining = false, holds_thread = true,
@@ -485,7 +488,8 @@ ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
 DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata
 
 -- name: saver_put_fenced
--- The same under the fence; with %(enter)s it also marks that the run's input has been applied (R5).
+-- The same under the fence, with the pending writes (w_*) of the checkpoint before, as far as they have
+-- waited for it; %(enter)s also marks that the run's input has been applied (R5).
 WITH fence AS MATERIALIZED (
     SELECT id FROM holdfast_run
     WHERE id = %(run_id)s::uuid AND token = %(token)s::uuid AND status = 'running'
@@ -504,6 +508,15 @@ WITH fence AS MATERIALIZED (
     FROM fence
     ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
     DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata
+), written AS (
+    INSERT INTO checkpoint_writes
+        (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
+    SELECT %(thread_id)s::text, %(checkpoint_ns)s::text, %(parent_id)s::text, w.task_id, w.task_path,
+           w.idx, w.channel, w.type, w.blob
+    FROM fence, unnest(%(w_tasks)b::text[], %(w_paths)b::text[], %(w_indexes)b::int[], %(w_channels)b::text[],
+                       %(w_types)b::text[], %(w_blobs)b::bytea[])
+        AS w (task_id, task_path, idx, channel, type, blob)
+    ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO NOTHING
 ), entry AS (
     INSERT INTO holdfast_entry (run_id, thread_id, checkpoint_id)
     SELECT fence.id, %(thread_id)s::text, %(checkpoint_id)s::text
@@ -859,3 +872,304 @@ SET TRANSACTION ISOLATION LEVEL READ COMMITTED
 -- name: effect_idle_limit
 -- How long the transaction may idle (R11), for this transaction only.
 SELECT set_config('idle_in_transaction_session_timeout', %(idle)s::text, true)
+
+-- ---------------------------------------------------------------------------------------------
+-- The node cache: holdfast_node_cache. Values are shared by all workers; what has expired is not
+-- returned, and is deleted by retention only, never on the way of a reader.
+-- ---------------------------------------------------------------------------------------------
+
+-- name: cache_get
+-- The values that are there and have not expired, of any number of keys. The position says of which.
+SELECT wanted.position, entry.type, entry.value
+FROM unnest(%(namespaces)s::text[], %(keys)s::text[]) WITH ORDINALITY AS wanted (namespace, key, position)
+JOIN holdfast_node_cache entry
+  ON entry.namespace = ARRAY(SELECT jsonb_array_elements_text(wanted.namespace::jsonb))::text[]
+ AND entry.key = wanted.key
+WHERE entry.expires_at IS NULL OR entry.expires_at > holdfast_now()
+
+-- name: cache_set
+-- Stores any number of values, each with seconds to live (NULL: for ever). In the order of the keys,
+-- so that two writers of the same keys wait for each other instead of blocking each other.
+INSERT INTO holdfast_node_cache AS e (namespace, key, type, value, created_at, expires_at)
+SELECT ARRAY(SELECT jsonb_array_elements_text(p.namespace::jsonb))::text[], p.key, p.type, p.value,
+       holdfast_now(), holdfast_now() + make_interval(secs => p.seconds)
+FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(types)s::text[], %(values)s::bytea[],
+            %(seconds)s::float8[]) AS p (namespace, key, type, value, seconds)
+ORDER BY p.namespace, p.key
+ON CONFLICT (namespace, key) DO UPDATE
+SET type = EXCLUDED.type, value = EXCLUDED.value, created_at = EXCLUDED.created_at,
+    expires_at = EXCLUDED.expires_at
+
+-- name: cache_clear
+-- Deletes everything under the namespaces; without any (NULL) the whole cache.
+DELETE FROM holdfast_node_cache
+WHERE %(namespaces)s::text[] IS NULL
+   OR namespace IN (SELECT ARRAY(SELECT jsonb_array_elements_text(n::jsonb))::text[]
+                    FROM unnest(%(namespaces)s::text[]) AS n)
+
+-- ---------------------------------------------------------------------------------------------
+-- Retention (R20, P10). One transaction a thread: the row of the thread is locked first, what may
+-- go is looked up in a second statement, whose snapshot is younger than the lock, then it is deleted.
+-- ---------------------------------------------------------------------------------------------
+
+-- name: retention_threads
+-- The next thread ids after %(after)s, of threads with a row and of threads that only have checkpoints,
+-- which stock savers wrote. The recursion hops along the index from one thread to the next.
+WITH RECURSIVE hop (id, n) AS (
+    (SELECT thread_id, 1 FROM checkpoints WHERE thread_id > %(after)s::text ORDER BY thread_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT c.thread_id FROM checkpoints c WHERE c.thread_id > hop.id ORDER BY c.thread_id LIMIT 1), n + 1
+    FROM hop WHERE hop.id IS NOT NULL AND n < %(limit)s::int
+), known AS (
+    SELECT id FROM holdfast_thread WHERE id > %(after)s::text ORDER BY id LIMIT %(limit)s::int
+)
+SELECT id FROM (SELECT id FROM hop WHERE id IS NOT NULL UNION SELECT id::text FROM known) AS either
+ORDER BY id LIMIT %(limit)s::int
+
+-- name: retention_look
+-- What retention has to know about threads: the newest checkpoint in any namespace and whether one of
+-- the thread's own runs wrote it, the number of root checkpoints, and the runs. Unlocked it finds
+-- candidates; under the lock of one thread it decides.
+SELECT t.id AS thread_id, holdfast_now() AS now, r.created_at, c.newest, c.roots,
+       EXISTS (
+           SELECT FROM holdfast_run o JOIN checkpoints n ON n.metadata ->> 'run_id' = o.id::text
+           WHERE o.thread_id = t.id AND n.thread_id = t.id AND n.checkpoint_id = c.newest
+       ) AS fenced,
+       runs.total > 0 AS has_runs, coalesce(runs.unfinished, false) AS unfinished, runs.last_run, runs.oldest_end
+FROM unnest(%(ids)s::text[]) AS t (id)
+LEFT JOIN holdfast_thread r ON r.id = t.id
+CROSS JOIN LATERAL (
+    SELECT max(checkpoint_id) AS newest, count(*) FILTER (WHERE checkpoint_ns = '') AS roots
+    FROM checkpoints WHERE thread_id = t.id
+) AS c
+CROSS JOIN LATERAL (
+    SELECT count(*) AS total,
+           bool_or(holds_thread OR status IN ('queued', 'running', 'interrupted')) AS unfinished,
+           max(coalesce(finished_at, created_at)) AS last_run, min(finished_at) AS oldest_end
+    FROM holdfast_run WHERE thread_id = t.id
+) AS runs
+
+-- name: retention_lock_timeout
+-- How long retention waits where it cannot skip a lock.
+SELECT set_config('lock_timeout', %(ms)s::text, false)
+
+-- name: retention_adopt
+-- Gives a thread that a stock saver wrote, and that is still there, the row that R20 locks.
+INSERT INTO holdfast_thread (id, created_at)
+SELECT %(thread_id)s::text, %(at)s::timestamptz
+WHERE EXISTS (SELECT FROM checkpoints WHERE thread_id = %(thread_id)s::text)
+   OR EXISTS (SELECT FROM checkpoint_writes WHERE thread_id = %(thread_id)s::text)
+   OR EXISTS (SELECT FROM checkpoint_blobs WHERE thread_id = %(thread_id)s::text)
+ON CONFLICT (id) DO NOTHING
+
+-- name: retention_lock
+-- The lock that enqueue, claim, resume, retry, fork and update_state wait for; no row: somebody has it.
+SELECT id FROM holdfast_thread WHERE id = %(thread_id)s::text FOR UPDATE SKIP LOCKED
+
+-- name: retention_delete_runs
+-- Ended runs of the thread that are old enough, with everything that belongs to them.
+WITH doomed AS MATERIALIZED (
+    SELECT id FROM holdfast_run
+    WHERE thread_id = %(thread_id)s::text AND status IN ('succeeded', 'failed', 'cancelled')
+      AND NOT holds_thread AND finished_at < holdfast_now() - make_interval(secs => %(age)s::float8)
+    ORDER BY id FOR UPDATE
+), effects AS (
+    DELETE FROM holdfast_effect USING doomed WHERE run_id = doomed.id RETURNING 1
+), entries AS (
+    DELETE FROM holdfast_entry USING doomed WHERE run_id = doomed.id RETURNING 1
+), steps AS (
+    DELETE FROM holdfast_step USING doomed WHERE run_id = doomed.id RETURNING 1
+), requests AS (
+    DELETE FROM holdfast_cancel_request USING doomed WHERE run_id = doomed.id RETURNING 1
+), runs AS (
+    DELETE FROM holdfast_run r USING doomed WHERE r.id = doomed.id RETURNING 1
+)
+SELECT (SELECT count(*) FROM runs) AS runs, (SELECT count(*) FROM effects) AS effects,
+       (SELECT count(*) FROM entries) AS entries, (SELECT count(*) FROM steps) AS steps,
+       (SELECT count(*) FROM requests) AS cancel_requests
+
+-- name: retention_delete_thread
+-- All checkpoints of the thread, in every namespace.
+WITH writes AS (
+    DELETE FROM checkpoint_writes WHERE thread_id = %(thread_id)s::text RETURNING 1
+), blobs AS (
+    DELETE FROM checkpoint_blobs WHERE thread_id = %(thread_id)s::text RETURNING 1
+), gone AS (
+    DELETE FROM checkpoints WHERE thread_id = %(thread_id)s::text RETURNING 1
+)
+SELECT (SELECT count(*) FROM gone) AS checkpoints, (SELECT count(*) FROM writes) AS writes,
+       (SELECT count(*) FROM blobs) AS blobs
+
+-- name: retention_drop_thread
+-- The row of a thread of which nothing is left.
+DELETE FROM holdfast_thread t
+WHERE t.id = %(thread_id)s::text
+  AND NOT EXISTS (SELECT FROM holdfast_run r WHERE r.thread_id = t.id)
+  AND NOT EXISTS (SELECT FROM checkpoints c WHERE c.thread_id = t.id)
+
+-- name: retention_is_delta
+-- Whether a DeltaChannel is among the thread's channels, whose values are rebuilt from all ancestors:
+-- it counts updates in the metadata, and its snapshots are blobs behind an inline `true`.
+SELECT EXISTS (
+    SELECT FROM checkpoints c
+    WHERE c.thread_id = %(thread_id)s::text
+      AND (c.metadata ?| ARRAY['counters_since_delta_snapshot', 'delta_writes_versioned']
+           OR EXISTS (
+               SELECT FROM jsonb_each(c.checkpoint -> 'channel_values') AS held
+               JOIN checkpoint_blobs b
+                 ON b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns AND b.channel = held.key
+                AND b.version = c.checkpoint -> 'channel_versions' ->> held.key
+               WHERE held.value = 'true'::jsonb))
+)
+
+-- name: retention_thin
+-- Keeps the newest %(keep)s root checkpoints of a thread and what belongs to them: the parent of one
+-- that predates version 4, whose pending sends stand there; the namespaces of the subgraph calls that
+-- started from a kept root, or from one that nobody knows; of a subgraph with a memory of its own,
+-- whose namespace has no task id, everything since the oldest kept root, and the state it had then.
+-- The rest of the checkpoints goes, with its writes; a kept checkpoint whose parent goes has none.
+WITH newest AS MATERIALIZED (
+    SELECT checkpoint_id, parent_checkpoint_id, (checkpoint ->> 'v')::int AS v
+    FROM checkpoints
+    WHERE thread_id = %(thread_id)s::text AND checkpoint_ns = ''
+    ORDER BY checkpoint_id DESC LIMIT %(keep)s::int
+), kept AS MATERIALIZED (
+    SELECT checkpoint_id FROM newest
+    UNION SELECT parent_checkpoint_id FROM newest WHERE v < 4 AND parent_checkpoint_id IS NOT NULL
+), doomed_roots AS MATERIALIZED (
+    SELECT checkpoint_id FROM checkpoints
+    WHERE thread_id = %(thread_id)s::text AND checkpoint_ns = ''
+      AND checkpoint_id NOT IN (SELECT checkpoint_id FROM kept)
+), calls AS MATERIALIZED (
+    SELECT checkpoint_ns
+    FROM checkpoints
+    WHERE thread_id = %(thread_id)s::text AND checkpoint_ns LIKE '%%:%%'
+    GROUP BY checkpoint_ns
+    HAVING bool_and(coalesce(metadata -> 'parents' ->> '' IN (SELECT checkpoint_id FROM doomed_roots), false))
+), memories AS MATERIALIZED (
+    SELECT checkpoint_ns, max(checkpoint_id) AS oldest
+    FROM checkpoints
+    WHERE thread_id = %(thread_id)s::text AND checkpoint_ns <> '' AND checkpoint_ns NOT LIKE '%%:%%'
+      AND checkpoint_id <= (SELECT min(checkpoint_id) FROM kept)
+    GROUP BY checkpoint_ns
+), doomed AS MATERIALIZED (
+    SELECT '' AS checkpoint_ns, checkpoint_id FROM doomed_roots
+    UNION ALL
+    SELECT c.checkpoint_ns, c.checkpoint_id
+    FROM checkpoints c JOIN calls USING (checkpoint_ns)
+    WHERE c.thread_id = %(thread_id)s::text
+    UNION ALL
+    SELECT c.checkpoint_ns, c.checkpoint_id
+    FROM checkpoints c JOIN memories m USING (checkpoint_ns)
+    WHERE c.thread_id = %(thread_id)s::text AND c.checkpoint_id < m.oldest
+), writes AS (
+    DELETE FROM checkpoint_writes w USING doomed d
+    WHERE w.thread_id = %(thread_id)s::text AND w.checkpoint_ns = d.checkpoint_ns
+      AND w.checkpoint_id = d.checkpoint_id
+    RETURNING 1
+), orphans AS (
+    UPDATE checkpoints c SET parent_checkpoint_id = NULL
+    FROM doomed d
+    WHERE c.thread_id = %(thread_id)s::text AND c.checkpoint_ns = d.checkpoint_ns
+      AND c.parent_checkpoint_id = d.checkpoint_id
+      AND NOT EXISTS (SELECT FROM doomed x
+                      WHERE x.checkpoint_ns = c.checkpoint_ns AND x.checkpoint_id = c.checkpoint_id)
+), gone AS (
+    DELETE FROM checkpoints c USING doomed d
+    WHERE c.thread_id = %(thread_id)s::text AND c.checkpoint_ns = d.checkpoint_ns
+      AND c.checkpoint_id = d.checkpoint_id
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM gone) AS checkpoints, (SELECT count(*) FROM writes) AS writes
+
+-- name: retention_delete_blobs
+-- Values of the thread that none of its checkpoints refers to any more.
+WITH used AS MATERIALIZED (
+    SELECT DISTINCT c.checkpoint_ns, version.key AS channel, version.value AS version
+    FROM checkpoints c CROSS JOIN LATERAL jsonb_each_text(c.checkpoint -> 'channel_versions') AS version
+    WHERE c.thread_id = %(thread_id)s::text
+), gone AS (
+    DELETE FROM checkpoint_blobs b
+    WHERE b.thread_id = %(thread_id)s::text
+      AND NOT EXISTS (SELECT FROM used u WHERE u.checkpoint_ns = b.checkpoint_ns
+                      AND u.channel = b.channel AND u.version = b.version)
+    RETURNING 1
+)
+SELECT count(*) AS blobs FROM gone
+
+-- name: retention_orphaned_threads
+-- Threads with writes whose checkpoint is not there, or with values though no checkpoint is left.
+SELECT thread_id FROM (
+    SELECT w.thread_id FROM checkpoint_writes w
+    WHERE NOT EXISTS (SELECT FROM checkpoints c WHERE c.thread_id = w.thread_id
+                      AND c.checkpoint_ns = w.checkpoint_ns AND c.checkpoint_id = w.checkpoint_id)
+    UNION
+    SELECT b.thread_id FROM checkpoint_blobs b
+    WHERE NOT EXISTS (SELECT FROM checkpoints c WHERE c.thread_id = b.thread_id)
+) AS orphaned
+WHERE thread_id > %(after)s::text
+ORDER BY thread_id LIMIT %(limit)s::int
+
+-- name: retention_orphaned_writes
+-- The checkpoints that a thread has writes of, but not the checkpoint itself.
+SELECT DISTINCT w.checkpoint_id FROM checkpoint_writes w
+WHERE w.thread_id = %(thread_id)s::text
+  AND NOT EXISTS (SELECT FROM checkpoints c WHERE c.thread_id = w.thread_id
+                  AND c.checkpoint_ns = w.checkpoint_ns AND c.checkpoint_id = w.checkpoint_id)
+
+-- name: retention_delete_orphaned_writes
+-- The writes of those checkpoints, unless the checkpoint has come meanwhile.
+WITH gone AS (
+    DELETE FROM checkpoint_writes w
+    WHERE w.thread_id = %(thread_id)s::text AND w.checkpoint_id = ANY (%(checkpoint_ids)s::text[])
+      AND NOT EXISTS (SELECT FROM checkpoints c WHERE c.thread_id = w.thread_id
+                      AND c.checkpoint_ns = w.checkpoint_ns AND c.checkpoint_id = w.checkpoint_id)
+    RETURNING 1
+)
+SELECT count(*) AS writes FROM gone
+
+-- name: retention_delete_strays
+-- Rows of runs that are not there, at most %(limit)s of each sort (NULL: all). Such a row is only ever
+-- written while its run is there, so none of them is on its way.
+WITH effects AS (
+    DELETE FROM holdfast_effect WHERE key IN (
+        SELECT e.key FROM holdfast_effect e
+        WHERE NOT EXISTS (SELECT FROM holdfast_run r WHERE r.id = e.run_id)
+        LIMIT %(limit)s::int FOR UPDATE SKIP LOCKED)
+    RETURNING 1
+), entries AS (
+    DELETE FROM holdfast_entry WHERE run_id IN (
+        SELECT e.run_id FROM holdfast_entry e
+        WHERE NOT EXISTS (SELECT FROM holdfast_run r WHERE r.id = e.run_id)
+        LIMIT %(limit)s::int FOR UPDATE SKIP LOCKED)
+    RETURNING 1
+), steps AS (
+    DELETE FROM holdfast_step WHERE id IN (
+        SELECT s.id FROM holdfast_step s
+        WHERE NOT EXISTS (SELECT FROM holdfast_run r WHERE r.id = s.run_id)
+        LIMIT %(limit)s::int FOR UPDATE SKIP LOCKED)
+    RETURNING 1
+), requests AS (
+    DELETE FROM holdfast_cancel_request WHERE run_id IN (
+        SELECT c.run_id FROM holdfast_cancel_request c
+        WHERE NOT EXISTS (SELECT FROM holdfast_run r WHERE r.id = c.run_id)
+        LIMIT %(limit)s::int FOR UPDATE SKIP LOCKED)
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM effects) AS effects, (SELECT count(*) FROM entries) AS entries,
+       (SELECT count(*) FROM steps) AS steps, (SELECT count(*) FROM requests) AS cancel_requests
+
+-- name: retention_delete_cache
+-- Expired cache entries, at most %(limit)s (NULL: all). One that is renewed meanwhile stays.
+WITH gone AS (
+    DELETE FROM holdfast_node_cache WHERE id IN (
+        SELECT id FROM holdfast_node_cache WHERE expires_at <= holdfast_now()
+        LIMIT %(limit)s::int FOR UPDATE SKIP LOCKED)
+    RETURNING 1
+)
+SELECT count(*) AS cache_entries FROM gone
+
+-- name: thread_has_state
+-- Whether the thread has a checkpoint, or a run that makes one before a new run's turn comes.
+SELECT EXISTS (SELECT FROM checkpoints WHERE thread_id = %(thread_id)s)
+    OR EXISTS (SELECT FROM holdfast_run WHERE thread_id = %(thread_id)s) AS has_state

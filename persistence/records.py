@@ -19,11 +19,14 @@ class Typed:
 
     type: str | None
     data: bytes | None = field(repr=False)
+    graph: str
+    version: str
+    """The graph whose own types the value may have."""
 
     @property
     def value(self) -> Any:
         """The value. Raises TypeNotAllowedError (P12)."""
-        return codec.loads(self.type, self.data)
+        return codec.loads(self.type, self.data, extra=codec.types_of(self.graph, self.version))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

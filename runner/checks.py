@@ -19,7 +19,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
     try:
         settings()
     except HoldfastError as error:
-        return [Error(error.message, id="holdfast.E001")]
+        return [Error(error.message, id="holdfast.E101")]
     return []
 
 
@@ -31,7 +31,7 @@ def check_celery_app(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[
             Error(
                 "Celery's default app is current: runs would be sent to amqp://guest@localhost.",
                 hint="Import your Celery app in your project's __init__.py: `from .celery import app as celery_app`.",
-                id="holdfast.E002",
+                id="holdfast.E102",
             )
         ]
     return []
@@ -47,7 +47,7 @@ def check_prefetch(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
                 f"worker_prefetch_multiplier is {app.conf.worker_prefetch_multiplier}: a busy worker holds bells "
                 "that an idle one could answer.",
                 hint="Set worker_prefetch_multiplier = 1 in the Celery settings of the workers that execute runs.",
-                id="holdfast.W001",
+                id="holdfast.W101",
             )
         ]
     return []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from django.apps import apps
 
+from holdfast.errors import HoldfastError
 from holdfast.graphs import registry
+from holdfast.persistence import codec
 
 
 def app_names() -> list[str]:
@@ -15,3 +17,12 @@ def app_names() -> list[str]:
 def install() -> None:
     """Let the first lookup of a graph import the apps' ``graphs`` modules; call from ``ready()``."""
     registry.discover_lazily(app_names)
+    codec.let_graphs_allow(types_of)
+
+
+def types_of(graph: str, version: str) -> frozenset[tuple[str, str]]:
+    """The types that the graph declares; none for a graph that is not registered here (any more)."""
+    try:
+        return registry.get(graph, version).allowlist
+    except HoldfastError:
+        return frozenset()

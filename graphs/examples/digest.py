@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Required, TypedDict
 
@@ -81,13 +82,13 @@ def fan_out(state: DigestState) -> list[Send]:
     ]
 
 
-def summarise(work: Work) -> dict[str, Any]:
+def summarise(state: Work) -> dict[str, Any]:
     """One document's summary."""
-    document = work["document"]
+    document = state["document"]
     text = documents.read(document)
     written = Path(document["path"]).suffix.lower()
     instruction = (
-        f"Summarise this document ({written}) in {work['sentences']} sentences for a reader who has not "
+        f"Summarise this document ({written}) in {state['sentences']} sentences for a reader who has not "
         "seen it. Plain sentences, no headings, no list."
     )
     return {"summaries": {document["sha256"]: ask(instruction, text)}}
@@ -133,7 +134,7 @@ def approve(state: DigestState) -> dict[str, Any]:
 
 def decide(state: DigestState) -> Literal["publish", "__end__"]:
     """Publish or end."""
-    return "publish" if state["approved"] else END
+    return "publish" if state["approved"] else "__end__"
 
 
 def publish(state: DigestState) -> dict[str, Any]:
@@ -173,5 +174,5 @@ def _title(paths: list[str]) -> str:
     return f"Digest of {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
-def _base(paths: Any) -> str:
-    return os.path.commonpath([os.path.dirname(path) for path in paths])
+def _base(paths: Iterable[str]) -> str:
+    return str(os.path.commonpath([os.path.dirname(path) for path in paths]))

@@ -84,9 +84,9 @@ def collect(paths: Sequence[str]) -> tuple[list[Document], list[Skipped]]:
 
 def refer(path: Path) -> Document:
     """A document by reference. Raises OSError, or an error that says why it is none."""
+    size = path.stat().st_size
     if path.suffix.lower() not in SUFFIXES:
         raise _UnfitError(f"not one of {', '.join(SUFFIXES)}")
-    size = path.stat().st_size
     if size > MAX_BYTES:
         raise _UnfitError(f"{size} bytes, more than {MAX_BYTES}")
     raw = path.read_bytes()

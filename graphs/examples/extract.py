@@ -36,6 +36,8 @@ _DANGLING = re.compile(
     r"|such|instead|therefore|again|else|both|neither|one|because|which|each|the same|the other)\b",
     re.I,
 )
+_RARE = 0.1
+"""Weight of a word that occurs once; log(1 + count) otherwise."""
 _LABEL = re.compile(r"\A[A-Z]\w*(?: \w+)?: ([A-Z])")
 """Such as "Purpose: " before a sentence of its own."""
 _WORD = re.compile(r"[A-Za-zÀ-ÖØ-öø-ÿ][A-Za-zÀ-ÖØ-öø-ÿ'\u2019\-]*")
@@ -61,6 +63,7 @@ _SUFFIXES = (
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     order: int
+    section: tuple[str, ...]
     text: str
     stems: frozenset[str]
     score: float
@@ -74,8 +77,8 @@ def stem(word: str) -> str:
             word = word[: -len(suffix)]
             if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "lsz":
                 word = word[:-1]
-            return word.removesuffix("i") if len(word) > 3 else word
-    return word
+            break
+    return word[:-1] if word[-1:] in ("i", "y") and len(word) > 4 else word
 
 
 def stems(text: str) -> list[str]:
@@ -126,10 +129,10 @@ def _candidates(paragraphs: Sequence[Paragraph], weights: dict[str, float]) -> l
             if not shape:
                 continue
             words = frozenset(stems(sentence))
-            content = sum(weights.get(word, 0.2) for word in words) / math.sqrt(len(words) + 4)
+            content = sum(weights.get(word, _RARE) for word in words) / math.sqrt(len(words) + 4)
             position = 1.0 + (0.9 if number == 0 else 0.35 if opens_section else 0.0) * (0.6**place)
             position *= 1.0 + 0.3 * math.exp(-number / 4)
-            found.append(_Candidate(len(seen), sentence, words, content * position * shape))
+            found.append(_Candidate(len(seen), section, sentence, words, content * position * shape))
     return found
 
 
@@ -152,7 +155,7 @@ def _shape(sentence: str) -> float:
         value *= 0.7
     elif len(words) > 30:
         value *= max(0.15, 30 / len(words) - 0.15)
-    value *= 0.85 ** len(re.findall(r"[;:=→{}\[\]|]", sentence))
+    value *= 0.75 ** len(re.findall(r"[;:=→{}\[\]|]", sentence))
     return value * 0.8 ** (sentence.count("(") + len(re.findall(r"\w[_./]\w", sentence)))
 
 
@@ -160,12 +163,13 @@ def _marginal(candidate: _Candidate, chosen: list[_Candidate], weights: dict[str
     if not chosen:
         return candidate.score
     overlap = max(_overlap(candidate.stems, other.stems, weights) for other in chosen)
-    return candidate.score * (1.0 - overlap)
+    elsewhere = all(other.section != candidate.section for other in chosen)
+    return candidate.score * (1.0 - overlap**2) * (1.0 if elsewhere else 0.6)
 
 
 def _overlap(one: frozenset[str], other: frozenset[str], weights: dict[str, float]) -> float:
     def weight(words: frozenset[str]) -> float:
-        return sum(weights.get(word, 0.2) for word in words)
+        return sum(weights.get(word, _RARE) for word in words)
 
     smaller = min(weight(one), weight(other))
     return weight(one & other) / smaller if smaller else 0.0

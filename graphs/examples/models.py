@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.db import models
 
 
@@ -13,6 +15,8 @@ class Publication(models.Model):
     body = models.TextField()
     path = models.TextField()
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[models.Manager[Publication]] = models.Manager()
 
     class Meta:
         db_table = "holdfast_example_publication"

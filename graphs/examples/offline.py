@@ -9,7 +9,9 @@ human message; so the same nodes work with a real model.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +23,8 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from holdfast.graphs.examples import extract, plaintext, recall
 
 MODEL_NAME = "offline-extractive"
+PACE = "HOLDFAST_OFFLINE_SECONDS"
+"""Environment variable: seconds that each answer takes, so that people can watch a run; 0 if not set."""
 
 _NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8}
 _COUNT = re.compile(rf"\b(\d+|{'|'.join(_NUMBERS)}) sentences?\b", re.I)
@@ -74,6 +78,7 @@ class OfflineExtractiveModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
+        time.sleep(float(os.environ.get(PACE, "0")))
         message = AIMessage(answer(messages), response_metadata={"model_name": self.model_name})
         return ChatResult(generations=[ChatGeneration(message=message)])
 

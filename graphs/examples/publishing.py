@@ -54,7 +54,7 @@ def put(target: Path, text: str) -> None:
 
 def slug(title: str) -> str:
     """A title as part of a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60] or "digest"
+    return re.sub(r"[^a-z0-9]+", "-", re.sub(r"['\u2019]", "", title.lower())).strip("-")[:60] or "digest"
 
 
 def short(key: str) -> str:

@@ -13,6 +13,7 @@ from django.db import migrations, models
 
 from holdfast.persistence.upstream import bring_up
 
+
 def make_or_adopt(apps: Any, schema_editor: Any) -> None:
     """Also called on databases other than Holdfast's, where a project routes no migrations away."""
     if schema_editor.connection.vendor == "postgresql":

@@ -28,8 +28,10 @@ from langgraph.checkpoint.serde.types import ERROR, _DeltaSnapshot
 from holdfast.errors import NotSerializableError
 from holdfast.persistence import arrays
 from holdfast.persistence.codec import Codec
+from holdfast.persistence.saver.held import Batch
 
 Params = dict[str, Any]
+WriteRow = tuple[int, str, str, bytes]  # index, channel, type, blob
 
 
 def dump(serde: SerializerProtocol, value: Any, field: str) -> tuple[str, bytes]:
@@ -79,20 +81,14 @@ def checkpoint_params(
     }
 
 
-def writes_params(
-    serde: SerializerProtocol,
-    config: RunnableConfig,
-    writes: Sequence[tuple[str, Any]],
-    task_id: str,
-    task_path: str,
-) -> Params:
-    """Parameters of saver_put_writes. Raises NotSerializableError.
+def write_rows(serde: SerializerProtocol, writes: Sequence[tuple[str, Any]]) -> tuple[list[WriteRow], bool]:
+    """The rows of a task's writes, and whether they replace earlier ones. Raises NotSerializableError.
 
     Errors, interrupts and resumes have a place of their own each, where a later one replaces the
     earlier; of other writes the first stays, as it has been seen.
     """
     replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
-    rows: dict[int, tuple[str, str, bytes]] = {}
+    rows: dict[int, WriteRow] = {}
     for place, (channel, value) in enumerate(writes):
         index = WRITES_IDX_MAP.get(channel, place)
         if channel == ERROR and isinstance(value, BaseException):
@@ -100,7 +96,14 @@ def writes_params(
             # for a model; a failure must be storable in any case.
             value = repr(value)
         if replace or index not in rows:
-            rows[index] = (channel, *dump(serde, value, f"write to {channel!r}"))
+            rows[index] = (index, channel, *dump(serde, value, f"write to {channel!r}"))
+    return list(rows.values()), replace
+
+
+def writes_params(
+    config: RunnableConfig, task_id: str, task_path: str, rows: Sequence[WriteRow], replace: bool
+) -> Params:
+    """Parameters of saver_put_writes."""
     configurable = config["configurable"]
     return {
         "thread_id": str(configurable["thread_id"]),
@@ -108,11 +111,24 @@ def writes_params(
         "checkpoint_id": configurable["checkpoint_id"],
         "task_id": task_id,
         "task_path": task_path,
-        "indexes": arrays.ints(list(rows)),
-        "channels": arrays.texts([row[0] for row in rows.values()]),
-        "types": arrays.texts([row[1] for row in rows.values()]),
-        "blobs": arrays.blobs([row[2] for row in rows.values()]),
+        "indexes": arrays.ints([row[0] for row in rows]),
+        "channels": arrays.texts([row[1] for row in rows]),
+        "types": arrays.texts([row[2] for row in rows]),
+        "blobs": arrays.blobs([row[3] for row in rows]),
         "replace": replace,
+    }
+
+
+def held_params(batches: Sequence[Batch]) -> Params:
+    """The w_* parameters of saver_put_fenced: the writes that go along with a checkpoint."""
+    rows = [row for batch in batches for row in batch.rows]
+    return {
+        "w_tasks": arrays.texts([batch.task_id for batch in batches for _ in batch.rows]),
+        "w_paths": arrays.texts([batch.task_path for batch in batches for _ in batch.rows]),
+        "w_indexes": arrays.ints([row[0] for row in rows]),
+        "w_channels": arrays.texts([row[1] for row in rows]),
+        "w_types": arrays.texts([row[2] for row in rows]),
+        "w_blobs": arrays.blobs([row[3] for row in rows]),
     }
 
 

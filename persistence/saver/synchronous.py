@@ -32,7 +32,16 @@ from holdfast.persistence.codec import codec
 from holdfast.persistence.connections import Connection, retrying
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.saver.decoding import Row, config_of, tuple_of
-from holdfast.persistence.saver.encoding import Params, checkpoint_params, json_text, writes_params
+from holdfast.persistence.saver.encoding import (
+    Params,
+    checkpoint_params,
+    held_params,
+    json_text,
+    write_rows,
+    writes_params,
+)
+from holdfast.persistence.saver.held import Batch, Held
+from holdfast.persistence.saver.held import Key as HeldKey
 from holdfast.persistence.sql import query
 
 T = TypeVar("T")
@@ -60,6 +69,7 @@ class SyncSaver(BaseCheckpointSaver[str]):
         self.using = using or settings().DATABASE
         self.fence = fence
         self._connection = connection
+        self._held = Held()  # shared by copies, as the fence is
 
     def get_next_version(self, current: str | int | None, channel: None) -> str:
         """A version that sorts after ``current`` as text, in upstream's form."""
@@ -77,22 +87,34 @@ class SyncSaver(BaseCheckpointSaver[str]):
     ) -> RunnableConfig:
         """Store the checkpoint; its config. Raises NotSerializableError, LeaseLostError, DatabaseUnreachableError."""
         params = checkpoint_params(self.serde, config, checkpoint, metadata, new_versions)
-        thread_id, namespace = params["thread_id"], params["checkpoint_ns"]
-        fence = self.fence
-        if fence is None:
+        if self.fence is None:
             self._execute("saver_put", params)
         else:
-            # A subgraph, or another thread that a node writes to, is not the run's own input.
-            enter = not fence.entered and namespace == "" and thread_id == fence.thread_id
-            if enter:
-                faults.point("input-before-first-checkpoint")
-            faults.point("checkpoint-before-commit")
-            self._fenced("saver_put_fenced", {**params, "enter": enter}, fence)
-            if enter:
-                fence.entered = True
-            fence.note_durable(namespace, checkpoint["id"])
-            faults.point("checkpoint-after-commit")
-        return config_of(thread_id, namespace, checkpoint["id"])
+            self._put_fenced(params, self.fence)
+        return config_of(params["thread_id"], params["checkpoint_ns"], params["checkpoint_id"])
+
+    def _put_fenced(self, params: Params, fence: Fence) -> None:
+        thread_id, namespace = params["thread_id"], params["checkpoint_ns"]
+        # A subgraph, or another thread that a node writes to, is not the run's own input.
+        enter = not fence.entered and namespace == "" and thread_id == fence.thread_id
+        if enter:
+            faults.point("input-before-first-checkpoint")
+        faults.point("checkpoint-before-commit")
+        parent_id = params["parent_id"]
+        batches = self._held.take((thread_id, namespace, parent_id)) if parent_id else []
+        error: BaseException | None = None
+        try:
+            self._fenced("saver_put_fenced", {**params, **held_params(batches), "enter": enter}, fence)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            for batch in batches:
+                batch.finish(error)
+        if enter:
+            fence.entered = True
+        fence.note_durable(namespace, params["checkpoint_id"])
+        faults.point("checkpoint-after-commit")
 
     def put_writes(
         self,
@@ -101,14 +123,20 @@ class SyncSaver(BaseCheckpointSaver[str]):
         task_id: str,
         task_path: str = "",
     ) -> None:
-        """Store a task's writes. Raises NotSerializableError, LeaseLostError, DatabaseUnreachableError."""
-        params = writes_params(self.serde, config, writes, task_id, task_path)
+        """Store a task's writes; they may wait for a few milliseconds to go along with a checkpoint.
+
+        Durable when it returns. Raises NotSerializableError, LeaseLostError, DatabaseUnreachableError.
+        """
+        rows, replace = write_rows(self.serde, writes)
         if self.fence is None:
-            self._execute("saver_put_writes", params)
-        else:
-            faults.point("writes-before-commit")
+            self._execute("saver_put_writes", writes_params(config, task_id, task_path, rows, replace))
+            return
+        faults.point("writes-before-commit")
+        stored = not replace and self._held.offer(_key(config), Batch(task_id, task_path, rows))
+        if not stored:
+            params = writes_params(config, task_id, task_path, rows, replace)
             self._fenced("saver_put_writes_fenced", params, self.fence)
-            faults.point("writes-after-commit")
+        faults.point("writes-after-commit")
 
     # --- reading
 
@@ -236,3 +264,12 @@ class SyncSaver(BaseCheckpointSaver[str]):
 
     def _do(self, work: Callable[[Connection], T]) -> T:
         return retrying(self.using, work) if self._connection is None else work(self._connection)
+
+
+def _key(config: RunnableConfig) -> HeldKey:
+    configurable = config["configurable"]
+    return (
+        str(configurable["thread_id"]),
+        configurable.get("checkpoint_ns", ""),
+        configurable["checkpoint_id"],
+    )

@@ -44,7 +44,8 @@ class NodeCacheAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows = super().get_queryset(request)
-        return rows.annotate(size=RawSQL("octet_length(holdfast_node_cache.value)", ()))
+        sized: QuerySet[Any] = rows.annotate(size=RawSQL("octet_length(holdfast_node_cache.value)", ()))
+        return sized
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

@@ -33,7 +33,7 @@ class ThreadAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         newest = RunRow.objects.filter(thread_id=OuterRef("pk")).order_by("-id")
         holder = RunRow.objects.filter(thread_id=OuterRef("pk"), holds_thread=True)
-        return (
+        rows: QuerySet[Any] = (
             super()
             .get_queryset(request)
             .annotate(
@@ -42,6 +42,7 @@ class ThreadAdmin(ReadOnlyAdmin):
                 holder_id=Subquery(holder.values("id")[:1]),
             )
         )
+        return rows
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

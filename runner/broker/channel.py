@@ -44,7 +44,7 @@ def _word(word: str) -> str:
     return "[^.]+" if word == "*" else re.sub(r"(\W)", r"\\\1", word)
 
 
-class Channel(virtual.Channel):  # type: ignore[misc]
+class Channel(virtual.Channel):
     """One channel of one kombu connection; its tags are the ids of the messages."""
 
     QoS = QoS
@@ -288,7 +288,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
 
     def abandon(self) -> dict[str, Any]:
         """Close without a word to the server; what was held, for the next session to take up."""
-        held = self.qos.surrender()
+        held: dict[str, Any] = self.qos.surrender()
         self.closed = True
         self._consumers.clear()
         self._tag_to_queue.clear()

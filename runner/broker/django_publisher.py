@@ -50,8 +50,8 @@ def _cursor(address: Address) -> Iterator[Any]:
 
     connection = address.django()
     alone = not in_transaction(address)
-    if alone:
-        connection.close_if_unusable_or_obsolete()
+    if alone and connection.errors_occurred and not connection.is_usable():
+        connection.close()
     try:
         with connection.cursor() as cursor:
             yield cursor

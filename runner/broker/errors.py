@@ -5,9 +5,9 @@ from __future__ import annotations
 from kombu.exceptions import OperationalError
 
 
-class BrokerConnectionError(OperationalError):  # type: ignore[misc]
+class BrokerConnectionError(OperationalError):
     """The session is lost, or cannot be had: connect again. Nothing taken is lost by it."""
 
 
-class BrokerSchemaError(OperationalError):  # type: ignore[misc]
+class BrokerSchemaError(OperationalError):
     """The broker's tables are not there; ``manage.py migrate`` makes them."""

@@ -30,7 +30,7 @@ class Holding:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._sessions: list[Session] = []
+        self._sessions: list[weakref.ref[Session]] = []
         self._old: list[tuple[int, datetime]] = []
         self._orphans: dict[str, weakref.ref[Any]] = {}
         self._forgotten: deque[str] = deque()
@@ -40,13 +40,18 @@ class Holding:
     def live(self) -> Session | None:
         """A consuming session of this process that statements may run on, if there is one."""
         with self._lock:
-            return next((session for session in self._sessions if session.usable), None)
+            return next((session for session in self._consuming() if session.usable), None)
+
+    def _consuming(self) -> list[Session]:
+        """Referred to weakly, so that a connection which nobody closed ends all the same."""
+        return [session for reference in self._sessions if (session := reference()) is not None]
 
     def joined(self, session: Session) -> None:
         """A session begins to consume: settle what the lost ones left, before it takes anything."""
         with self._lock:
             kept = [tag for tag in self._orphans if tag not in self._done and tag not in self._freed]
             old = list(self._old)
+        session.count("mark")
         self._settle(session)
         if kept or old:
             session.rows(
@@ -60,13 +65,12 @@ class Holding:
             )
         with self._lock:
             self._old = [each for each in self._old if each not in old]
-            self._sessions.append(session)
+            self._sessions.append(weakref.ref(session))
 
     def left(self, session: Session, held: Held | None) -> None:
         """A session is over; ``held`` are the unanswered messages if it was lost, None if it ended well."""
         with self._lock:
-            if session in self._sessions:
-                self._sessions.remove(session)
+            self._sessions = [weakref.ref(each) for each in self._consuming() if each is not session]
             if held is None:
                 return
             self._old.append((session.pid, session.start))
@@ -112,7 +116,7 @@ class Holding:
     def _settle(self, session: Session) -> None:
         with self._lock:
             done, freed = list(self._done), list(self._freed)
-            holders = [session, *self._sessions]
+            holders = [session, *self._consuming()]
         if done:
             session.count("acknowledge", {"ids": done})
             with self._lock:

@@ -1,8 +1,12 @@
 -- Every statement of the broker. Parameters are psycopg's; the tables are in schema.sql.
 
 -- name: whoami
--- This session as pg_stat_activity knows it, the time zone's own clock aside.
-SELECT a.pid, a.backend_start, to_regclass('holdfast_broker_message') IS NOT NULL
+-- This session as pg_stat_activity knows it, and whether the tables are there. It runs nothing but
+-- the statements below, each of which has its index: with a table that grows from nothing to
+-- 30,000 rows before it is analysed, the planner would sort them all for each message (seen).
+SELECT a.pid, a.backend_start, to_regclass('holdfast_broker_message') IS NOT NULL,
+       set_config('enable_seqscan', 'off', false), set_config('enable_bitmapscan', 'off', false),
+       set_config('jit', 'off', false)
   FROM pg_stat_activity AS a WHERE a.pid = pg_backend_pid();
 
 -- name: lock_schema
@@ -45,7 +49,7 @@ WITH relaxed AS MATERIALIZED (
         SELECT m.id, m.priority, m.place FROM holdfast_broker_message AS m
          WHERE m.queue = q.name AND m.holder_pid IS NULL
            AND (m.expires_at IS NULL OR m.expires_at > clock_timestamp())
-         ORDER BY m.priority DESC, m.place LIMIT %(limit)s + 16) AS c
+         ORDER BY m.priority DESC, m.place LIMIT %(limit)s + 8) AS c
 ), mine AS MATERIALIZED (
     SELECT m.id, c.priority, c.rank, c.turn
       FROM candidate AS c JOIN holdfast_broker_message AS m ON m.id = c.id
@@ -75,7 +79,7 @@ WITH relaxed AS MATERIALIZED (
         SELECT m.id, m.priority, m.place FROM holdfast_broker_message AS m
          WHERE m.queue = q.name AND m.holder_pid IS NULL
            AND (m.expires_at IS NULL OR m.expires_at > clock_timestamp())
-         ORDER BY m.priority DESC, m.place LIMIT %(limit)s + 16) AS c
+         ORDER BY m.priority DESC, m.place LIMIT %(limit)s + 8) AS c
 ), mine AS MATERIALIZED (
     SELECT m.id, c.priority, c.rank, c.turn
       FROM candidate AS c JOIN holdfast_broker_message AS m ON m.id = c.id
@@ -108,6 +112,12 @@ WITH freed AS (
 )
 SELECT count(pg_notify(holdfast_broker_channel(freed.queue), ''))
   FROM (SELECT DISTINCT queue FROM freed) AS freed;
+
+-- name: mark
+-- The first consumer after a crash notes when the server's present incarnation began, at the latest.
+INSERT INTO holdfast_broker_incarnation (one)
+SELECT true WHERE NOT EXISTS (SELECT FROM holdfast_broker_incarnation)
+ON CONFLICT DO NOTHING;
 
 -- name: reassert
 -- A process that comes back with a new session: what it still works on is its own again, also if
@@ -198,10 +208,6 @@ SELECT count(*) FROM holdfast_broker_message
 -- the session that they belong to. Messages of a queue that nobody declared go after a day.
 WITH turn AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock(hashtext('holdfast_broker_sweep')) AS mine
-), marked AS (
-    INSERT INTO holdfast_broker_incarnation (one)
-    SELECT true FROM turn WHERE mine AND NOT EXISTS (SELECT FROM holdfast_broker_incarnation)
-    ON CONFLICT DO NOTHING
 ), incarnation AS MATERIALIZED (
     SELECT greatest(pg_postmaster_start_time(),
                     coalesce((SELECT since FROM holdfast_broker_incarnation), clock_timestamp())) AS since
@@ -241,7 +247,7 @@ WITH turn AS MATERIALIZED (
     DELETE FROM holdfast_broker_message WHERE queue IN (SELECT name FROM abandoned)
 ), expired AS (
     DELETE FROM holdfast_broker_message AS m USING turn
-     WHERE turn.mine AND m.expires_at < clock_timestamp() AND m.holder_pid IS NULL
+     WHERE turn.mine AND m.expires_at < clock_timestamp()
 )
 SELECT count(pg_notify(holdfast_broker_channel(freed.queue), ''))
   FROM (SELECT DISTINCT queue FROM freed) AS freed;

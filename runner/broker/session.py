@@ -188,6 +188,8 @@ class _Use:
             session.close()
         if session.lost or isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
             raise BrokerConnectionError(str(error).strip()) from error
+        if isinstance(error, (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction)):
+            raise BrokerSchemaError(f"The broker's tables are not as they should be: {error}") from error
 
 
 def _forget_inherited() -> None:

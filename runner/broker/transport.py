@@ -40,7 +40,7 @@ UNDECLARED = 600.0
 _home = os.getpid()
 
 
-class Transport(virtual.Transport):  # type: ignore[misc]
+class Transport(virtual.Transport):
     """kombu's side of one connection."""
 
     Channel = Channel
@@ -131,6 +131,10 @@ class Transport(virtual.Transport):  # type: ignore[misc]
     def wake(self) -> None:
         """End the consumer's sleep, if another thread calls: a message came, or a place got free."""
         if self._pipe is not None and threading.get_ident() != self._thread:
+            self._poke()
+
+    def _poke(self) -> None:
+        if self._pipe is not None:
             with suppress(OSError):  # full: it is awake already
                 os.write(self._pipe[1], b"\0")
 
@@ -208,17 +212,35 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         session = self.link.consuming()
         self._loop = loop
         self._thread = threading.get_ident()
-        loop.add_reader(session.fileno, session.read)
+        loop.add_reader(session.fileno, self._on_readable)
         loop.add_reader(self._make_pipe(), self._drain_pipe)
         loop.on_tick.add(self._on_tick)
         self._timer = loop.call_repeatedly(LOOK, self._look)
 
+    def _on_readable(self) -> None:
+        if self.link.session is not None:
+            self.link.session.read()
+            self._deliver_all()
+
     def _on_tick(self) -> None:
+        """Before the loop sleeps: places may have got free, or a statement may have read a notice.
+
+        Celery's pool may have had its turn in this tick already, and would pass on what is
+        delivered now only after the sleep; so there is none.
+        """
         if self.link.lost:
             raise BrokerConnectionError("the broker's session is lost")
+        if self._deliver_all():
+            self._poke()
+
+    def _deliver_all(self) -> int:
+        delivered = 0
         for channel in list(self.channels):
-            while channel.deliver() == BATCH:
-                pass
+            while now := channel.deliver():
+                delivered += now
+                if now < BATCH:
+                    break
+        return delivered
 
     def _leave_event_loop(self) -> None:
         loop, self._loop = self._loop, None

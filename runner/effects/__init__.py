@@ -20,8 +20,9 @@ from langgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
 
 from holdfast.errors import EffectRefusedError
 from holdfast.persistence.effects import Kind
-from holdfast.runner.effects.guard import Guarded, arun, run
+from holdfast.runner.effects.guard import arun, run
 from holdfast.runner.effects.identity import CurrentEffect, current_effect, is_async, place_of
+from holdfast.runner.effects.steps import Guarded
 
 __all__ = ["CurrentEffect", "Reconcile", "current_effect", "task"]
 
@@ -37,6 +38,7 @@ or None if it cannot know, and then the run asks. May be async where the body is
 class Task(langgraph.func._TaskFunction[P, T], Generic[P, T]):
     """A guarded task; whatever takes one of LangGraph's takes this."""
 
+    __name__: str
     effect: Kind
     function: str
     reconcile: Reconcile | None
@@ -84,7 +86,7 @@ def task(
     effect: Kind = "keyed",
     name: str | None = None,
     retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
-    cache_policy: CachePolicy[Callable[P, str | bytes]] | None = None,
+    cache_policy: CachePolicy[Any] | None = None,
     timeout: float | timedelta | TimeoutPolicy | None = None,
     reconcile: Reconcile | None = None,
 ) -> Callable[[Callable[P, Awaitable[T]] | Callable[P, T]], Task[P, T]]: ...
@@ -120,7 +122,7 @@ def task(
     """
 
     def decorate(body: Callable[..., Any]) -> Task[Any, Any]:
-        shown = name or getattr(body, "__qualname__", type(body).__qualname__)
+        shown = name or str(getattr(body, "__qualname__", type(body).__qualname__))
         _check(shown, effect, is_async(body), retry_policy, cache_policy, reconcile)
         stock = langgraph.func.task(retry_policy=retry_policy, cache_policy=cache_policy, timeout=timeout)(
             body
@@ -131,7 +133,7 @@ def task(
             cache_policy=stock.cache_policy,
             timeout=stock.timeout,
         )
-        made.__name__ = name or getattr(body, "__name__", type(body).__name__)
+        made.__name__ = name or str(getattr(body, "__name__", type(body).__name__))
         made.effect = effect
         made.function = name or f"{getattr(body, '__module__', '')}.{shown}"
         made.reconcile = reconcile

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from holdfast.persistence.models import Effect
-from holdfast.persistence.records import Run, StepRecord
 from holdfast.runner.management.facts import decoded, plain
+
+if TYPE_CHECKING:  # `up` draws before Django is ready
+    from holdfast.persistence.models import Effect
+    from holdfast.persistence.records import Run, StepRecord
+    from holdfast.runner.up import Options, Surroundings
 
 STYLES: Final = {
     "queued": "cyan",
@@ -60,10 +63,14 @@ def _since(moment: datetime | None, until: datetime | None = None) -> str:
 
 
 def _table(*columns: str, title: str | None = None) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False
+    )
     for column in columns:
         right = column in {"step", "delivery", "deliveries", "crashes", "took", "age", "attempts"}
-        table.add_column(column, justify="right" if right else "left", no_wrap=column in {"id", "status", "outcome"})
+        table.add_column(
+            column, justify="right" if right else "left", no_wrap=column in {"id", "status", "outcome"}
+        )
     return table
 
 
@@ -107,15 +114,74 @@ def effects_table(effects: Iterable[Effect]) -> Table:
     table = _table("effect", "kind", "state", "attempts", "key", title="Effects")
     for effect in effects:
         table.add_row(
-            Text(effect.function), Text(effect.kind), status(effect.state), str(effect.attempts), Text(effect.key[:16])
+            Text(effect.function.rpartition(".")[2]),
+            Text(effect.kind),
+            status(effect.state),
+            str(effect.attempts),
+            Text(effect.key[:16]),
         )
     return table
+
+
+MARKS: Final = {
+    "ok": ("✓", "green"),
+    "warning": ("!", "yellow"),
+    "wrong": ("✗", "bold red"),
+    "skipped": ("-", "dim"),
+}
+
+
+def finding_line(part: str, verdict: str, detail: str, mend: str) -> Table:
+    """One line of ``doctor``, with the way to mend it below."""
+    mark, style = MARKS[verdict]
+    line = Table.grid(padding=(0, 1))
+    line.add_column(width=1)
+    line.add_column(width=10)
+    line.add_column()
+    line.add_row(Text(mark, style=style), Text(part, style=style), Text(detail))
+    if mend:
+        line.add_row("", "", Text(f"→ {mend}", style=style))
+    return line
+
+
+def checked(verdict: str, text: str) -> Text:
+    """One line that was checked."""
+    mark, style = MARKS[verdict]
+    return Text.assemble((f"{mark} ", style), text)
+
+
+def counts_table(counts: dict[str, Any], done: str) -> Table:
+    """What was deleted, sort by sort."""
+    table = _table("what", done)
+    for name, count in counts.items():
+        table.add_row(Text(str(name).replace("_", " ")), Text(str(count)))
+    return table
+
+
+def up_banner(options: Options, around: Surroundings) -> Panel:
+    """Where everything is, and how to reach it from another terminal."""
+    from holdfast.runner.up import HOST, USER
+
+    lines = Table.grid(padding=(0, 2))
+    lines.add_row("admin", Text(f"http://{HOST}:{options.port}/admin/", style="bold"))
+    if options.flower:
+        lines.add_row("flower", Text(f"http://{HOST}:{options.flower_port}/", style="bold"))
+    if around.own_database:
+        lines.add_row("login", Text(f"{USER} / {around.password}"))
+        lines.add_row("shell", Text(f". {around.home / 'env'}", style="bold"))
+        lines.add_row("", Text('then: holdfast enqueue joke \'{"topic": "crabs"}\' --watch', style="dim"))
+    lines.add_row("end", "Ctrl-C")
+    return Panel(lines, title="Holdfast is up", title_align="left", border_style="green", expand=False)
 
 
 def value(content: Any) -> Text:
     """A stored value as indented JSON, cut where it grows long."""
     text = content if isinstance(content, str) else json.dumps(plain(content), indent=2, ensure_ascii=False)
-    cut = text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + f"\n… {len(text) - LONGEST_VALUE} more characters"
+    cut = (
+        text
+        if len(text) <= LONGEST_VALUE
+        else text[:LONGEST_VALUE] + f"\n… {len(text) - LONGEST_VALUE} more characters"
+    )
     return Text(cut)
 
 
@@ -149,7 +215,9 @@ def run_view(
         parts.append(Panel(Text(message), title="failed", title_align="left", border_style="red"))
     if payload and run.status == "succeeded":
         parts.append(
-            Panel(value(decoded(lambda: run.result)), title="result", title_align="left", border_style="green")
+            Panel(
+                value(decoded(lambda: run.result)), title="result", title_align="left", border_style="green"
+            )
         )
     if steps:
         parts += [Text(), timeline(steps)]
@@ -164,7 +232,10 @@ def _head(run: Run) -> list[tuple[str, RenderableType]]:
         ("graph", Text(f"{run.graph} (version {run.version})")),
         ("thread", Text(run.thread_id)),
         ("status", status(str(run.status))),
-        ("deliveries", Text(f"{run.deliveries}" + (f", {run.crashes} crashes without progress" if run.crashes else ""))),
+        (
+            "deliveries",
+            Text(f"{run.deliveries}" + (f", {run.crashes} crashes without progress" if run.crashes else "")),
+        ),
     ]
     if run.started_at:
         lines.append(("took", Text(_since(run.started_at, run.finished_at))))

@@ -6,11 +6,13 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdfast.errors import HoldfastError
-from holdfast.persistence.models import Effect
-from holdfast.persistence.records import Run, StepRecord
+
+if TYPE_CHECKING:
+    from holdfast.persistence.models import Effect
+    from holdfast.persistence.records import Run, StepRecord
 
 
 def dump(value: Any) -> None:
@@ -59,7 +61,12 @@ def run_facts(run: Run, *, payload: bool = True) -> dict[str, Any]:
         "finished_at": run.finished_at,
         "error": run.error,
         "questions": [
-            {"id": question.id, "node": question.node, "namespace": question.namespace, "value": question.value}
+            {
+                "id": question.id,
+                "node": question.node,
+                "namespace": question.namespace,
+                "value": question.value,
+            }
             for question in run.questions
         ],
     }
@@ -111,5 +118,6 @@ def effect_facts(effect: Effect) -> dict[str, Any]:
 def effects_of(run: Run) -> list[Effect]:
     """The run's rows in the ledger of effects, oldest first."""
     from holdfast.conf import settings
+    from holdfast.persistence.models import Effect
 
     return list(Effect.objects.using(settings().DATABASE).filter(run_id=run.id).order_by("begun_at"))

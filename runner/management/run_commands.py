@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from holdfast.errors import WaitTimeoutError
+from holdfast.errors import UnknownQuestionError, WaitTimeoutError
 from holdfast.runner.management.command import ready
 from holdfast.runner.management.reading import read_id, read_json, read_object, read_time
 
@@ -100,7 +100,9 @@ def runs(
     from holdfast.runner.management import display, facts
 
     if status is not None and status not in RunStatus.values:
-        raise typer.BadParameter(f"{status!r} is not one of {', '.join(RunStatus.values)}", param_hint="--status")
+        raise typer.BadParameter(
+            f"{status!r} is not one of {', '.join(RunStatus.values)}", param_hint="--status"
+        )
     found = api.runs(status=status, graph=graph, thread_id=thread, limit=limit)
     if as_json:
         facts.dump([facts.run_facts(run, payload=False) for run in found])
@@ -173,13 +175,25 @@ def resume(
     ready()
     from holdfast.runner import api
 
+    if question is not None:
+        # The API takes a dict with other keys for a plain answer; here it was meant as a question's id.
+        asked = [known.id for known in api.get(identity).questions]
+        if question not in asked:
+            raise UnknownQuestionError(
+                f"Run {identity} does not ask {question!r}; it asks {', '.join(asked) or 'nothing'}.",
+                run_id=identity,
+                unknown=[question],
+                asked=asked,
+            )
     run = api.resume(identity, {question: value} if question else value)
     _tell(run, "answered", watching=watching, as_json=as_json)
 
 
 def cancel(
     run_id: Id,
-    rollback: Annotated[bool, typer.Option("--rollback", help="Also delete what it wrote to its thread.")] = False,
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Also delete what it wrote to its thread.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask for a run's end."""
@@ -249,5 +263,3 @@ def _follow(run_id: UUID, timeout: float | None, live: Any) -> Any:
             if left is not None and left <= 0:
                 raise
             live.update(display.run_view(api.get(run_id), api.steps(run_id), payload=False), refresh=True)
-
-

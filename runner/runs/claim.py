@@ -32,7 +32,7 @@ def claimed(process: Process, run_id: RunId) -> Iterator[Claim | None]:
         return
     try:
         claim = _take(process, run_id, alone=False)
-        if claim is None and ledger.wants_solitude(run_id):
+        if claim is None and _wants_solitude(run_id):
             process.leave()
             if not process.enter(alone=True, patience=PATIENCE):
                 process.enter(alone=False, patience=PATIENCE)  # balances the leave below
@@ -45,11 +45,17 @@ def claimed(process: Process, run_id: RunId) -> Iterator[Claim | None]:
 
 
 def _take(process: Process, run_id: RunId, *, alone: bool) -> Claim | None:
-    return ledger.claim(
-        run_id,
-        token=new_token(),
-        owner=process.owner,
-        session=process.session,
-        alone=alone,
-        known=[(spec.name, spec.version) for spec in registry.all()],
-    )
+    with ledger.pooled():
+        return ledger.claim(
+            run_id,
+            token=new_token(),
+            owner=process.owner,
+            session=process.session,
+            alone=alone,
+            known=[(spec.name, spec.version) for spec in registry.all()],
+        )
+
+
+def _wants_solitude(run_id: RunId) -> bool:
+    with ledger.pooled():
+        return ledger.wants_solitude(run_id)

@@ -21,7 +21,6 @@ from holdfast.persistence.ids import ThreadId, new_run_id, parse_thread_id
 from holdfast.persistence.records import NewRun, Run
 from holdfast.runner import dispatch
 
-
 Strategy = Literal["enqueue", "reject", "interrupt", "rollback"]
 When = datetime | timedelta | float | None
 
@@ -102,30 +101,27 @@ def _refuse_foreign_transaction() -> None:
 def _checked(request: Request) -> NewRun:
 
     spec = registry.get(request.graph, request.version)
-    spec.check_input(request.input)
     run_id = new_run_id()
     thread_id = ThreadId(str(run_id)) if request.thread_id is None else parse_thread_id(request.thread_id)
+    # On a thread that has a state, what the schema requires may stand there already.
+    spec.check_input(request.input, partial=request.thread_id is not None and ledger.has_state(thread_id))
     if request.multitask_strategy not in get_args(Strategy):
         raise InvalidInputError(
             f"multitask_strategy is one of {', '.join(get_args(Strategy))}, not {request.multitask_strategy!r}.",
             field="multitask_strategy",
         )
-    if (
-        isinstance(request.priority, bool)
-        or not isinstance(request.priority, int)
-        or not 0 <= request.priority <= 9
-    ):
+    if type(request.priority) is not int or not 0 <= request.priority <= 9:
         raise InvalidInputError("priority is a whole number from 0 (last) to 9 (first).", field="priority")
     delay, due_at = _when("run_after", request.run_after)
     deadline_delay, deadline_at = _when("deadline", request.deadline)
-    stored = codec.dumps(request.input, field="input")
+    stored = codec.dumps(request.input, field="input", extra=spec.allowlist)
     if stored[1] is not None and len(stored[1]) > settings().MAX_INPUT:
         raise InvalidInputError(
             f"The input takes {len(stored[1])} bytes, HOLDFAST['MAX_INPUT'] allows {settings().MAX_INPUT}: "
             "store large data elsewhere and pass a reference.",
             field="input",
         )
-    context = codec.dumps(request.context, field="context")
+    context = codec.dumps(request.context, field="context", extra=spec.allowlist)
     config = _config(request.config)
     metadata = _plain("metadata", request.metadata)
     return NewRun(
@@ -179,7 +175,7 @@ def _when(field_name: str, value: When) -> tuple[float | None, datetime | None]:
 def _name(field_name: str, value: str | None, longest: int) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str) or not 0 < len(value) <= longest or re.search(r"[\x00-\x1f\x7f]", value):
+    if type(value) is not str or not 0 < len(value) <= longest or re.search(r"[\x00-\x1f\x7f]", value):
         raise InvalidInputError(
             f"{field_name} is a str of 1 to {longest} characters without control characters.",
             field=field_name,

@@ -23,12 +23,13 @@ from holdfast import faults
 from holdfast.errors import LeaseLostError
 from holdfast.graphs import registry
 from holdfast.graphs.spec import GraphSpec
-from holdfast.persistence import DjangoSaver, DjangoStore, ledger
+from holdfast.persistence import DjangoCache, DjangoSaver, DjangoStore, codec, ledger
 from holdfast.persistence.records import Claim
-
 from holdfast.runner.runs import questions
 from holdfast.runner.runs.attempt import Attempt, attempt_scope
 from holdfast.runner.runs.process import Execution
+
+AnyPregel = Pregel[Any, Any, Any, Any]
 
 logger = logging.getLogger("holdfast.execute")
 
@@ -125,12 +126,12 @@ class _Stream:
         self.latest: Any = None
         self.interrupts: list[Interrupt] = []
 
-    def read(self, graph: Pregel, sent: Any, config: RunnableConfig, arguments: Mapping[str, Any]) -> None:
+    def read(self, graph: AnyPregel, sent: Any, config: RunnableConfig, arguments: Mapping[str, Any]) -> None:
         for mode, payload in graph.stream(sent, config, **arguments):
             self._take(mode, payload)
 
     async def aread(
-        self, graph: Pregel, sent: Any, config: RunnableConfig, arguments: Mapping[str, Any]
+        self, graph: AnyPregel, sent: Any, config: RunnableConfig, arguments: Mapping[str, Any]
     ) -> None:
         async for mode, payload in graph.astream(sent, config, **arguments):
             self._take(mode, payload)
@@ -142,16 +143,23 @@ class _Stream:
             self.interrupts.extend(asked)
 
 
-def _attached(spec: GraphSpec, execution: Execution) -> Pregel:
-    saver = DjangoSaver(fence=execution.fence).with_allowlist(spec.allowlist)
-    return spec.compile().copy({"checkpointer": saver, "store": DjangoStore()})
+def _attached(spec: GraphSpec, execution: Execution) -> AnyPregel:
+    serde = codec.codec(spec.allowlist)
+    graph = spec.compile()
+    parts: dict[str, Any] = {"checkpointer": DjangoSaver(serde=serde, fence=execution.fence)}
+    if graph.store is None:  # a graph's own store or cache may carry its own configuration
+        parts["store"] = DjangoStore()
+    if graph.cache is None:
+        parts["cache"] = DjangoCache[Any](serde=serde, on_hit=execution.timeline.cache_hit)
+    return graph.copy(parts)
 
 
 def _attempt(claim: Claim, execution: Execution, spec: GraphSpec) -> Attempt:
     answers: dict[str, Any] = {}
     if claim.answers is not None:
         given = claim.answers.value
-        answers = questions.to_send(claim.run.thread_id, claim.run.questions, given, spec.allowlist)
+        with ledger.pooled():
+            answers = questions.to_send(claim.run.thread_id, claim.run.questions, given, spec.allowlist)
     return Attempt(
         run_id=claim.run.id,
         thread_id=claim.run.thread_id,

@@ -106,7 +106,7 @@ class Heartbeat:
             for beat in ledger.renew(leases, session=session, draining=process.draining):
                 self._heed(executions[beat.run_id], beat)
         else:
-            with ledger.statement_cursor() as cursor:
+            with connections[ledger.alias()].cursor() as cursor:
                 cursor.execute("SELECT 1")
         process.beaten(session)
         for execution in executions.values():
@@ -117,6 +117,8 @@ class Heartbeat:
         connection.ensure_connection()
         guard_session(connection.connection)
         with connection.cursor() as cursor:
+            # By this name `holdfast doctor` sees that somebody beats and sweeps.
+            cursor.execute("SET application_name = 'holdfast-heartbeat'")
             cursor.execute("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
             pid, start = cursor.fetchone()
         if connection.connection.info.backend_pid != pid:

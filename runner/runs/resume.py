@@ -28,7 +28,9 @@ def resume(run_id: RunId, answer: Any) -> Run:
             run_id=run_id,
             status=run.status,
         )
-    answers = codec.dumps(_by_question(run, answer), field="answer")
+    answers = codec.dumps(
+        _by_question(run, answer), field="answer", extra=codec.types_of(run.graph, run.version)
+    )
     with transaction.atomic(using=ledger.alias()):
         queued = ledger.answer(run, answers)
         if queued is None:  # it was answered or cancelled since we looked

@@ -22,16 +22,19 @@ def settle(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
 
     Raises RunFailedError after a failed run has been settled, for Flower and Sentry to see.
     """
+    freed = []
     try:
-        run = _write(claim, execution, outcome)
+        with ledger.pooled():
+            run = _write(claim, execution, outcome)
+            if run is not None and run.status.ended:
+                freed = ledger.freed_thread(run.thread_id)
     except LeaseLostError:
         run = None
     if run is None:
         logger.warning("run %s was taken over; this attempt wrote nothing more", claim.run.id)
         return None
-    if run.status.ended:
-        dispatch.ring_all(ledger.freed_thread(run.thread_id))
-    elif run.status is RunStatus.QUEUED:
+    dispatch.ring_all(freed)
+    if run.status is RunStatus.QUEUED:
         dispatch.ring(ledger.bell(run))
     logger.info("run %s of %s: %s", run.id, run.graph, run.status)
     if isinstance(outcome, Failed) and run.status is RunStatus.FAILED:
@@ -44,18 +47,22 @@ def settle(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
 
 
 def _write(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
-    def inside(run: Run) -> None:
+    def tell(run: Run) -> None:
         run_settled.send(sender=Run, run=run)
 
+    # Without a listener nobody needs settle to be a transaction of Django's.
+    inside = tell if run_settled.has_listeners(Run) else None
     lines = execution.timeline.take()
     ledger.retried(lambda: ledger.record_steps(claim, lines))
     match outcome:
         case Finished(values=values):
             try:
-                result = codec.dumps(values, field="result")
-            except NotSerializableError as error:
+                result = codec.dumps(
+                    values, field="result", extra=codec.types_of(claim.run.graph, claim.run.version)
+                )
+            except NotSerializableError as refused:
                 return ledger.settle(
-                    claim, RunStatus.FAILED, error=Failed(exception=error).error, inside=inside
+                    claim, RunStatus.FAILED, error=Failed(exception=refused).error, inside=inside
                 )
             return ledger.settle(claim, RunStatus.SUCCEEDED, result=result, inside=inside)
         case Interrupted(interrupts=interrupts, nodes=nodes, spec=spec):

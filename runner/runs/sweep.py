@@ -1,4 +1,4 @@
-"""Finds what nobody looks after: lost leases, missed deadlines, unanswered cancels, lost bells (R10, R14–R16).
+"""Finds what nobody looks after: lost leases, missed deadlines, unanswered cancels, lost bells (R10, R14 to R16).
 
 Runs about once a second in each worker process; a lock that ends with its statement lets one process at a
 time judge leases. Whatever it changes, it changes through the ledger; then it rings.

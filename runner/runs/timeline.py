@@ -51,14 +51,13 @@ class Timeline(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """A node or task begins, in this thread."""
-        namespace = (metadata or {}).get("langgraph_checkpoint_ns")
-        if not namespace or kwargs.get("name") != metadata["langgraph_node"]:  # type: ignore[index]
+        known = metadata or {}
+        namespace = known.get("langgraph_checkpoint_ns")
+        if not namespace or kwargs.get("name") != known["langgraph_node"]:
             return  # the graph itself, or something inside a node
         drop_dead_django_connections()
         parent, _, last = namespace.rpartition("|")
-        line = self._line(
-            metadata["langgraph_step"], kwargs["name"], last.partition(":")[2], parent, "running"
-        )  # type: ignore[index]
+        line = self._line(known["langgraph_step"], kwargs["name"], last.partition(":")[2], parent, "running")
         with self._lock:
             self._step = max(self._step, line.step)
             self._open[run_id] = line

@@ -13,16 +13,14 @@ from celery import Celery
 from celery.signals import setup_logging
 from django.conf import settings
 
-from holdfast.runner import broker as broker
+from holdfast.runner import broker as broker  # registers the transports
+from holdfast.runner.schedule import beat_schedule
 from holdfast.runner.site import environment
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", environment.SITE_SETTINGS)
 
 REDIS_VISIBILITY = 3600.0
 """Seconds before Redis hands an unacknowledged message out again: a doubled bell, which costs nothing."""
-RABBITMQ_CONSUMER_TIMEOUT_HINT = "consumer_timeout"
-"""RabbitMQ closes a channel that leaves a message unacknowledged for 30 minutes; docker-compose.yml
-raises it. A run that outlives it goes on: the bell is lost, the lease is not."""
 
 
 def transport_options(url: str) -> dict[str, Any]:
@@ -35,7 +33,11 @@ def transport_options(url: str) -> dict[str, Any]:
 
 
 def queue_options(url: str) -> dict[str, Any]:
-    """Quorum queues on RabbitMQ: they survive the loss of a node of the broker."""
+    """Quorum queues on RabbitMQ: they survive the loss of a node of the broker.
+
+    RabbitMQ closes a channel that leaves a message unacknowledged for 30 minutes (consumer_timeout;
+    docker-compose.yml raises it). A run that outlasts it goes on: the bell is lost, the lease is not.
+    """
     if not url.startswith(("amqp", "pyamqp")):
         return {}
     return {"task_default_queue_type": "quorum", "worker_detect_quorum_queues": True}
@@ -52,12 +54,13 @@ app.conf.update(
     task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=1,
     worker_send_task_events=True,
-    worker_concurrency=environment.number("WORKER_CONCURRENCY", 2),
+    worker_concurrency=settings.WORKER_CONCURRENCY,
     worker_hijack_root_logger=False,
     timezone="UTC",
     enable_utc=True,
     **queue_options(settings.BROKER_URL),
 )
+app.conf.beat_schedule = beat_schedule()
 app.autodiscover_tasks()
 
 

@@ -5,8 +5,10 @@ SECRET_KEY      required
 ALLOWED_HOSTS   comma-separated names; none by default
 BROKER_URL      holdfast://default (this PostgreSQL), amqp://… or redis://…
 DEBUG           0 or 1; 0 by default
+WORKER_CONCURRENCY  processes of one worker, 2 by default
 HTTPS           0 or 1; 1 by default: redirects and cookies for HTTPS only
-CSRF_TRUSTED_ORIGINS, HOLDFAST_LOG_LEVEL, STATIC_ROOT, WORKER_CONCURRENCY: see below
+EXTRA_APPS      comma-separated apps of your own, whose graphs.py is then found
+CSRF_TRUSTED_ORIGINS, BEHIND_PROXY, HSTS_SECONDS, STATIC_ROOT, HOLDFAST_LOG_LEVEL: see below
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ from typing import Any
 from holdfast.persistence.embedded import home
 from holdfast.runner.site import environment
 
+DATABASES = environment.databases()
 SECRET_KEY = environment.secret_key()
 DEBUG = environment.flag("DEBUG")
 ALLOWED_HOSTS = environment.words("ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = environment.words("CSRF_TRUSTED_ORIGINS")
-DATABASES = environment.databases()
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 ROOT_URLCONF = "holdfast.runner.site.urls"
 ASGI_APPLICATION = "holdfast.runner.site.asgi.application"
@@ -40,9 +42,10 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "holdfast.persistence",
     "holdfast.runner",
+    "holdfast.runner.site",
+    "holdfast.graphs.examples",
     *environment.words("EXTRA_APPS"),
 ]
-"""EXTRA_APPS adds apps of your own, whose graphs.py is then found."""
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -90,6 +93,7 @@ X_FRAME_OPTIONS = "DENY"
 
 HOLDFAST: dict[str, Any] = {}
 BROKER_URL = environment.broker_url()
+WORKER_CONCURRENCY = environment.number("WORKER_CONCURRENCY", 2)
 
 LOGGING: dict[str, Any] = {
     "version": 1,

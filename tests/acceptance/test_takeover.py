@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 import holdfast
 from holdfast.persistence.models import RunStatus
 from tests.acceptance.execution_log import ExecutionLog
-from tests.acceptance.waiting import until
 from tests.acceptance.workers import Stage
 
 

@@ -99,7 +99,7 @@ async def aexecute(graph: Any, value: Any, attempt: Attempt) -> Any:
 @contextmanager
 def killed_at(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
     """The first passing of the named fault point ends the attempt there."""
-    from holdfast.runner.effects import guard, transaction
+    from holdfast.runner.effects import steps, transaction
 
     passed = []
 
@@ -109,7 +109,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
             raise KilledError(name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(guard, "point", point)
+        patch.setattr(steps, "point", point)
         patch.setattr(transaction, "point", point)
         with pytest.raises(KilledError):
             yield

@@ -86,7 +86,8 @@ def test_the_installed_wheel_imports_from_anywhere(dist: Path, tmp_path: Path) -
     code = (
         "import django, holdfast; from django.conf import settings;"
         "settings.configure(INSTALLED_APPS=['django.contrib.admin', 'django.contrib.auth',"
-        " 'django.contrib.contenttypes', 'holdfast.persistence', 'holdfast.runner']);"
+        " 'django.contrib.contenttypes', 'holdfast.persistence', 'holdfast.runner',"
+        " 'holdfast.graphs.examples']);"
         "django.setup(); import importlib, pkgutil;"
         "[importlib.import_module(found.name) for found in pkgutil.walk_packages(holdfast.__path__, 'holdfast.')"
         " if not found.name.startswith('holdfast.runner.site.') and not found.name.endswith('__main__')];"
@@ -101,8 +102,9 @@ def test_the_installed_wheel_imports_from_anywhere(dist: Path, tmp_path: Path) -
     assert Path(done.stdout.strip()).is_relative_to(site)
 
 
-def test_the_pins_name_no_address_and_carry_hashes() -> None:
-    text = (ROOT / "constraints.txt").read_text()
+@pytest.mark.parametrize("name", ["constraints.txt", "requirements.txt"])
+def test_the_pins_name_no_address_and_carry_hashes(name: str) -> None:
+    text = (ROOT / name).read_text()
     assert not re.search(r"://|--(extra-)?index-url|--find-links", text)
     pins = re.findall(r"^[a-z0-9][\w.-]*==.*\\\n    --hash=sha256:", text, re.MULTILINE)
     assert len(pins) == len(re.findall(r"^[a-z0-9]", text, re.MULTILINE))
@@ -117,3 +119,11 @@ def test_every_dependency_is_pinned() -> None:
     names = {re.split(r"[\[<>=~ ]", line, maxsplit=1)[0].lower() for line in asked} - {"holdfast"}
     pinned = set(re.findall(r"^([a-z0-9][\w.-]*)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
     assert names <= pinned
+
+
+def test_the_image_runs_on_the_versions_that_are_tested() -> None:
+    pins = [
+        set(re.findall(r"^([a-z0-9][\w.-]*==\S+)", (ROOT / name).read_text(), re.MULTILINE))
+        for name in ("requirements.txt", "constraints.txt")
+    ]
+    assert pins[0] < pins[1]

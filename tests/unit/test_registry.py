@@ -30,20 +30,20 @@ def build() -> Any:
 
 
 @pytest.fixture(autouse=True)
-def own_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.all()  # what is discovered for good is discovered into the real table
     monkeypatch.setattr(registry, "_specs", {})
     monkeypatch.setattr(registry, "_discovery", registry._Discovery())
-    return
 
 
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on sys.path for apps; what is imported from it is forgotten afterwards."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    before = set(sys.modules)
     yield tmp_path
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 def write(path: Path, text: str = "") -> None:

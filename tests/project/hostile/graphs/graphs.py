@@ -12,7 +12,7 @@ from .state import Fulfilment  # noqa: TID251 - its own app
 
 def reserve(state):
     """Writes the project's own row by the ORM."""
-    from runner.models import Order  # noqa: TID251 - the stranger's own app
+    from runner.models import Order
 
     Order.objects.filter(pk=state["order"]).update(status="reserved")
     return {"log": ["reserved"]}

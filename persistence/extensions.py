@@ -1,0 +1,93 @@
+"""Reads LangGraph's msgpack form: builds the objects that a codec allows, or only looks at their types.
+
+It knows no allow list: whoever uses it passes ``resolve``, which gives the type of a name or raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ormsgpack
+from langgraph.checkpoint.serde._msgpack import SAFE_MSGPACK_METHODS
+from langgraph.checkpoint.serde.jsonplus import (
+    EXT_DELTA_SNAPSHOT,
+    EXT_METHOD_SINGLE_ARG,
+    EXT_NUMPY_ARRAY,
+    EXT_PYDANTIC_V2,
+)
+
+from holdfast.errors import TypeNotAllowedError
+from holdfast.persistence.rebuild import Payload, rebuild, rebuild_array, rebuild_snapshot
+
+Key = tuple[str, ...]
+Resolve = Callable[[str, str], Callable[..., Any]]
+
+_UNPACK = ormsgpack.OPT_NON_STR_KEYS
+
+
+def not_allowed(module: str, name: str) -> TypeNotAllowedError:
+    """The error for stored bytes that name this type."""
+    dotted = f"{module}.{name}"
+    return TypeNotAllowedError(
+        f"The stored value names the type {dotted}, which is not on the allow list. If it is yours, add "
+        f'"{dotted}" to HOLDFAST["SERIALIZABLE"].',
+        type=dotted,
+        setting="SERIALIZABLE",
+    )
+
+
+class Reader:
+    """Decodes one value. ormsgpack swallows what its hook raises, so the first error is kept here."""
+
+    def __init__(self, resolve: Resolve) -> None:
+        self.resolve = resolve
+        self.error: Exception | None = None
+
+    def unpack(self, data: bytes) -> Any:
+        try:
+            return ormsgpack.unpackb(data, ext_hook=self._hook, option=_UNPACK)
+        except ValueError:
+            if self.error is not None:
+                raise self.error from None
+            raise
+
+    def _hook(self, code: int, data: bytes) -> Any:
+        try:
+            payload = ormsgpack.unpackb(data, ext_hook=self._hook, option=_UNPACK)
+            return self.build(code, payload)
+        except Exception as error:
+            self.error = self.error or error
+            raise
+
+    def build(self, code: int, payload: Any) -> Any:
+        if code == EXT_DELTA_SNAPSHOT:
+            return rebuild_snapshot(payload)
+        if code == EXT_NUMPY_ARRAY:
+            return rebuild_array(payload)
+        part = Payload.parse(code, payload)
+        if (
+            code == EXT_METHOD_SINGLE_ARG
+            and (part.module, part.name, part.method) not in SAFE_MSGPACK_METHODS
+        ):
+            raise not_allowed(part.module, f"{part.name}.{part.method}")
+        return rebuild(self.resolve(part.module, part.name), part)
+
+
+class Checker(Reader):
+    """Looks at the types without building anything."""
+
+    def __init__(self, resolve: Resolve) -> None:
+        super().__init__(resolve)
+        self.models = False
+        self.seen: set[Key] = set()
+
+    def build(self, code: int, payload: Any) -> Any:
+        if code == EXT_NUMPY_ARRAY:
+            rebuild_array(payload)
+        elif code != EXT_DELTA_SNAPSHOT:
+            kind = (payload[0], payload[1])
+            if kind not in self.seen:
+                self.resolve(*kind)
+                self.seen.add(kind)
+            self.models = self.models or code == EXT_PYDANTIC_V2

@@ -1,0 +1,99 @@
+"""The life of a run, and the only writer of its status.
+
+    enqueue ──▶ queued ──claim──▶ running ──settle──▶ succeeded | failed | cancelled
+                  ▲                 │  │                              │
+                  │◀── hand over ───┘  └──settle──▶ interrupted       │
+                  │◀── lease lost (sweep)                │            │
+                  │◀────────────── answer ───────────────┘            │
+                  └◀───────────────────── retry ──────────────────────┘
+
+Each arrow is one statement of queries.sql, whose WHERE demands the state that it leads out of; no row
+means that somebody else was first, and is told as None or as a typed error, never repaired. Nothing
+here reads a state, decides, and writes. Every statement names the alias; none opens a connection of
+its own. Whoever gets rows back rings for them, after the commit: nothing here sends a message.
+"""
+
+from __future__ import annotations
+
+from holdfast.persistence.ledger.attempts import (
+    answer_states,
+    claim,
+    freed_thread,
+    hand_over,
+    questions_held,
+    record_steps,
+    renew,
+    revoke,
+    settle,
+    wants_solitude,
+)
+from holdfast.persistence.ledger.requests import (
+    Inserted,
+    answer,
+    get,
+    insert,
+    request_cancel,
+    retry,
+    retry_obstacle,
+    runs,
+    steps,
+)
+from holdfast.persistence.ledger.rows import bell
+from holdfast.persistence.ledger.statements import DATABASE_ERRORS, alias, pooled, retried
+from holdfast.persistence.ledger.sweeps import (
+    Lost,
+    apply_cancels,
+    bells,
+    drop_stale_requests,
+    roll_back,
+    sweep_deadlines,
+    sweep_lost,
+)
+from holdfast.persistence.ledger.threads import (
+    fork_thread,
+    graph_of,
+    has_state,
+    holder,
+    lock_thread,
+    update_obstacle,
+)
+
+__all__ = [
+    "DATABASE_ERRORS",
+    "Inserted",
+    "Lost",
+    "alias",
+    "answer",
+    "answer_states",
+    "apply_cancels",
+    "bell",
+    "bells",
+    "claim",
+    "drop_stale_requests",
+    "fork_thread",
+    "freed_thread",
+    "get",
+    "graph_of",
+    "hand_over",
+    "has_state",
+    "holder",
+    "insert",
+    "lock_thread",
+    "pooled",
+    "questions_held",
+    "record_steps",
+    "renew",
+    "request_cancel",
+    "retried",
+    "retry",
+    "retry_obstacle",
+    "revoke",
+    "roll_back",
+    "runs",
+    "settle",
+    "steps",
+    "sweep_deadlines",
+    "sweep_lost",
+    "update_obstacle",
+    "wants_solitude",
+]

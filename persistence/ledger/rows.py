@@ -1,0 +1,81 @@
+"""Rows of the ledger as the frozen records that cross rooms, and back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from holdfast.persistence.models.runs import RunStatus
+from holdfast.persistence.records import Bell, Question, Run, Typed
+
+Row = dict[str, Any]
+
+
+def as_bytes(data: memoryview | bytes | None) -> bytes | None:
+    return None if data is None else bytes(data)
+
+
+def as_typed(row: Row, column: str) -> Typed:
+    """The value of a column and its type column, which may have the types of the row's graph."""
+    return Typed(
+        type=row[f"{column}_type"],
+        data=as_bytes(row[column]),
+        graph=row["graph"],
+        version=row["version"],
+    )
+
+
+def as_run(row: Row) -> Run:
+    return Run(
+        **{name: row[name] for name in ("id", "graph", "version", "thread_id", "queue", "priority")},
+        **{name: row[name] for name in ("idempotency_key", "created_at", "not_before", "deadline")},
+        **{name: row[name] for name in ("started_at", "finished_at", "deliveries", "crashes", "owner")},
+        status=RunStatus(row["status"]),
+        metadata=as_json(row["metadata"]),
+        error=as_json(row["error"]),
+        questions=tuple(Question(**question) for question in as_json(row["questions"]) or ()),
+        stored_input=as_typed(row, "input"),
+        stored_result=as_typed(row, "result") if row["result_type"] else None,
+    )
+
+
+def question_row(question: Question) -> Row:
+    return {name: getattr(question, name) for name in Question.__dataclass_fields__}
+
+
+def as_json(value: Any) -> Any:
+    # Django's connection hands jsonb over as text, the ORM's values() decoded.
+    return json.loads(value) if isinstance(value, str | bytes) else value
+
+
+def as_bell(row: Row, *, recovery: bool = True) -> Bell:
+    return Bell(
+        run_id=row["id"],
+        thread_id=row["thread_id"],
+        graph=row["graph"],
+        delivery=row["deliveries"] + 1,
+        queue=row["queue"],
+        priority=row["priority"],
+        recovery=recovery,
+    )
+
+
+def bell(run: Run) -> Bell:
+    """The bell of a run that is claimable; one that was claimed before goes ahead of the backlog (R15)."""
+    return Bell(
+        run_id=run.id,
+        thread_id=run.thread_id,
+        graph=run.graph,
+        delivery=run.deliveries + 1,
+        queue=run.queue,
+        priority=run.priority,
+        recovery=run.deliveries > 0,
+    )
+
+
+def as_bells(rows: list[Row]) -> list[Bell]:
+    return [as_bell(row, recovery=row["deliveries"] > 0) for row in rows]
+
+
+def first(rows: list[Row]) -> Row | None:
+    return rows[0] if rows else None

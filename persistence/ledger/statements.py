@@ -1,0 +1,121 @@
+"""How the ledger speaks to the database: named statements, on one of two connections.
+
+In a web process, a command or a test a statement runs on Django's connection of the calling thread, inside
+its transaction if it has one. While a worker attends to a bell (``pooled``), it runs in autocommit on the
+pool that the saver uses, prepared and on no connection more. Nothing here knows what a run is.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar
+
+import psycopg
+from django.db import DatabaseError, InterfaceError, connections, transaction
+from psycopg.rows import dict_row
+
+from holdfast.conf import settings
+from holdfast.persistence.connections import is_passing, pool
+from holdfast.persistence.ledger.rows import Row
+from holdfast.persistence.sql import query
+
+logger = logging.getLogger("holdfast.ledger")
+
+T = TypeVar("T")
+
+DATABASE_ERRORS: Final = (DatabaseError, InterfaceError, psycopg.Error)
+"""What a statement can raise, on either connection."""
+
+_FIRST_PAUSE: Final = 0.05  # seconds
+_LONGEST_PAUSE: Final = 1.0  # seconds
+
+_on_pool: ContextVar[bool] = ContextVar("holdfast_ledger_on_pool", default=False)
+
+
+def alias() -> str:
+    """The database that holds the runs."""
+    return settings().DATABASE
+
+
+@contextmanager
+def pooled() -> Iterator[None]:
+    """Statements inside run on the worker's pool, unless the caller has a transaction open."""
+    reset = _on_pool.set(not connections[alias()].in_atomic_block)
+    try:
+        yield
+    finally:
+        _on_pool.reset(reset)
+
+
+@contextmanager
+def in_transaction() -> Iterator[None]:
+    """Statements inside run on Django's connection, in a transaction that others may write in too."""
+    reset = _on_pool.set(False)
+    try:
+        with transaction.atomic(using=alias()):
+            yield
+    finally:
+        _on_pool.reset(reset)
+
+
+def savepoint() -> AbstractContextManager[None]:
+    """Keeps the caller's transaction usable after a refused statement, where there is one."""
+    return nullcontext() if _on_pool.get() else transaction.atomic(using=alias())
+
+
+def execute(name: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
+    """Run the named statement once; its rows as dicts. Raises one of DATABASE_ERRORS."""
+    if _on_pool.get():
+        with pool(alias()).connection() as connection:
+            try:
+                cursor = psycopg.Cursor(connection, row_factory=dict_row).execute(query(name), parameters)
+                return cursor.fetchall() if cursor.description else []
+            except psycopg.Error as error:
+                if is_passing(error):
+                    connection.close()
+                raise
+    with connections[alias()].cursor() as django_cursor:
+        django_cursor.execute(query(name), parameters or {})
+        if django_cursor.description is None:
+            return []
+        names = [column.name for column in django_cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in django_cursor.fetchall()]
+
+
+def retried(statement: Callable[[], T]) -> T:
+    """Repeat over a lost connection, for up to a lease (R3). Only for what may be repeated.
+
+    Inside somebody's transaction nothing is repeated: the transaction is lost with its connection.
+    """
+    give_up: float | None = None
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return statement()
+        except DATABASE_ERRORS as error:
+            connection = connections[alias()]
+            now = time.monotonic()
+            give_up = give_up or now + settings().LEASE
+            if connection.in_atomic_block or not _lost(error) or now > give_up:
+                raise
+            logger.warning("database connection lost (%s); trying again", str(error).strip())
+            if _on_pool.get():
+                pool(alias()).drop_idle()
+            else:
+                connection.close()
+            time.sleep(pause)  # the server may be restarting; there is no event to wait for
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _lost(error: BaseException) -> bool:
+    cause = error if isinstance(error, psycopg.Error) else error.__cause__
+    return cause is not None and is_passing(cause)
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """PostgreSQL's code of the error, whichever library raised it."""
+    return getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None)

@@ -1,0 +1,79 @@
+"""What the sweep ends and rings for; every statement picks its rows with SKIP LOCKED, none waits (R10)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from holdfast import faults
+from holdfast.conf import settings
+from holdfast.persistence.ids import ThreadId
+from holdfast.persistence.ledger.rows import as_bell, as_bells, as_run
+from holdfast.persistence.ledger.statements import execute, in_transaction
+from holdfast.persistence.records import Bell, Run
+
+SWEEP_LOCK: Final = 0x484F4C44
+"""The advisory lock of the sweep: "HOLD"."""
+BELLS_A_SWEEP: Final = 200
+
+
+def apply_cancels() -> list[Run]:
+    """End the runs that nobody executes and somebody wants ended (R14)."""
+    return [as_run(row) for row in execute("run_apply_cancels")]
+
+
+def drop_stale_requests() -> None:
+    """Forget requests for runs that ended by themselves."""
+    execute("run_drop_stale_requests")
+
+
+def roll_back() -> list[ThreadId]:
+    """Delete what cancelled runs wrote that wanted a rollback, then free their threads (R14)."""
+    freed = []
+    for row in execute("run_rollbacks"):
+        with in_transaction():
+            if not execute("run_lock_thread_alone", row):
+                continue
+            execute("run_rollback_checkpoints", row)
+            execute("run_rollback_blobs", row)
+            if execute("run_free_thread", row):
+                freed.append(ThreadId(row["thread_id"]))
+    return freed
+
+
+class Lost(NamedTuple):
+    """A lease that the sweep ended: the run as it is now, and who had it."""
+
+    run: Run
+    owner: str
+    bell: Bell
+
+
+def sweep_lost() -> list[Lost]:
+    """End lost leases (R9, R12); those that may be executed again have been stamped for a bell."""
+    execute("run_mark_incarnation")
+    conf = settings()
+    parameters = {"lock": SWEEP_LOCK, "lease": conf.LEASE, "gone": conf.SESSION_GONE}
+    rows = execute("run_sweep_lost", parameters)
+    faults.point("sweep-after-commit")
+    return [Lost(as_run(row), row["lost_owner"], as_bell(row)) for row in rows]
+
+
+def sweep_deadlines() -> list[Run]:
+    """Fail what is past its deadline (R8)."""
+    return [as_run(row) for row in execute("run_sweep_deadlines")]
+
+
+def bells(*, queues: Sequence[str], default_queue: str, idle: bool) -> list[Bell]:
+    """Stamp and return the bells that are due or taken for lost (R15, R16)."""
+    conf = settings()
+    parameters = {
+        "queues": list(queues),
+        "default_queue": default_queue,
+        "idle": idle,
+        "idle_seconds": conf.BELL_IDLE,
+        "busy_seconds": conf.BELL_BUSY,
+        "max_seconds": conf.BELL_MAX,
+        "most": BELLS_A_SWEEP,
+    }
+    return as_bells(execute("run_bells", parameters))

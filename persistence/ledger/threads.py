@@ -1,0 +1,42 @@
+"""Threads as a whole: who holds one, which graph it belongs to, its copy (R4, R5)."""
+
+from __future__ import annotations
+
+from holdfast.persistence.ids import RunId, ThreadId
+from holdfast.persistence.ledger.rows import as_run, first
+from holdfast.persistence.ledger.statements import execute
+from holdfast.persistence.records import Run
+
+
+def lock_thread(thread_id: ThreadId) -> bool:
+    """Hold the thread alone until the caller's transaction ends; False if there is none of that name."""
+    return bool(execute("thread_lock", {"thread_id": thread_id}))
+
+
+def graph_of(thread_id: ThreadId) -> tuple[str, str] | None:
+    """Name and version of the graph that the thread belongs to."""
+    row = first(execute("thread_graph", {"thread_id": thread_id}))
+    return (row["graph"], row["version"]) if row else None
+
+
+def has_state(thread_id: ThreadId) -> bool:
+    """Whether the thread has a checkpoint, or a run that may make one before the next."""
+    return bool(execute("thread_has_state", {"thread_id": thread_id})[0]["has_state"])
+
+
+def holder(thread_id: ThreadId) -> Run | None:
+    """The run that holds the thread (R4)."""
+    row = first(execute("thread_holder", {"thread_id": thread_id}))
+    return as_run(row) if row else None
+
+
+def update_obstacle(thread_id: ThreadId, run_id: RunId) -> str | None:
+    """What a state update through an interrupted run would make happen again (R5); None: nothing."""
+    row = first(execute("thread_update_obstacle", {"thread_id": thread_id, "run_id": run_id}))
+    return str(row["what"]) if row else None
+
+
+def fork_thread(thread_id: ThreadId, checkpoint_id: str, target: ThreadId) -> int:
+    """Copy a checkpoint and its past to a new thread; how many checkpoints were copied."""
+    parameters = {"thread_id": thread_id, "checkpoint_id": checkpoint_id, "target": target}
+    return int(execute("thread_fork", parameters)[0]["count"])

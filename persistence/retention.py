@@ -1,0 +1,226 @@
+"""Deletes what nobody needs any more, and nothing else (P10, R20).
+
+``prune`` goes through the threads, one short transaction each. It locks the thread's row, and skips
+the thread where somebody has it; only then, in a second statement with a fresh snapshot, it looks
+whether a run is unfinished or the thread is in use; then it deletes. A process that is killed on the
+way loses the one transaction, and the next prune goes on. A thread that a stock saver wrote gets a
+row first; as such a writer locks nothing, a thread that was written without a fence within the last
+hour is left alone. Threads with a DeltaChannel are deleted whole or not at all, since their newest
+value is rebuilt from all ancestors.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg.rows import class_row, dict_row
+
+from holdfast.conf import Retention, settings
+from holdfast.errors import InvalidInputError
+from holdfast.persistence.connections import Connection, connect
+from holdfast.persistence.sql import query
+from holdfast.persistence.thread_look import UNFENCED_QUIET, ThreadLook, checkpoint_time
+
+logger = logging.getLogger("holdfast.retention")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PruneReport:
+    """How many rows were deleted, or would have been. Two can be added."""
+
+    threads: int = 0
+    """Threads whose checkpoints, or whose last remains, were deleted altogether."""
+    checkpoints: int = 0
+    writes: int = 0
+    blobs: int = 0
+    runs: int = 0
+    effects: int = 0
+    entries: int = 0
+    steps: int = 0
+    cancel_requests: int = 0
+    cache_entries: int = 0
+    skipped: int = 0
+    """Threads that had something to delete, but were in use."""
+    dry_run: bool = field(default=False, compare=False)
+
+    def __add__(self, other: PruneReport) -> PruneReport:
+        numbers = {
+            f.name: getattr(self, f.name) + getattr(other, f.name)
+            for f in fields(self)
+            if f.name != "dry_run"
+        }
+        return PruneReport(**numbers, dry_run=self.dry_run)
+
+
+Progress = Callable[[PruneReport], None]
+
+
+def prune(
+    policy: Retention | None = None,
+    *,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    using: str | None = None,
+) -> PruneReport:
+    """Delete what the policy (default: ``HOLDFAST["RETENTION"]``) does not keep.
+
+    ``dry_run`` does the same work and rolls every transaction back, so that its numbers are exact
+    for each thread. ``progress`` is called with the numbers so far after each transaction that
+    deleted something. Safe to run beside itself and beside runs, and to kill.
+
+    Raises InvalidInputError (``field``), psycopg.OperationalError if the database goes away: what was
+    deleted until then stays deleted.
+    """
+    policy = policy or settings().RETENTION
+    _check(policy)
+    with connect(using or settings().DATABASE) as connection:
+        connection.execute(
+            query("retention_lock_timeout"), {"ms": f"{int(settings().LOCK_TIMEOUT * 1000)}ms"}
+        )
+        pruning = _Pruning(connection, policy, dry_run, progress)
+        pruning.threads()
+        if policy.orphans:
+            pruning.orphans()
+        if policy.cache:
+            pruning.batches(query("retention_delete_cache"))
+    logger.info("pruned%s: %s", " (dry run)" if dry_run else "", pruning.report)
+    return pruning.report
+
+
+class _RollBackError(Exception):
+    """Ends the transaction of a dry run."""
+
+
+class _Pruning:
+    def __init__(
+        self, connection: Connection, policy: Retention, dry_run: bool, progress: Progress | None
+    ) -> None:
+        self.connection = connection
+        self.policy = policy
+        self.dry_run = dry_run
+        self.progress = progress
+        self.report = PruneReport(dry_run=dry_run)
+
+    def threads(self) -> None:
+        for ids in self._pages(query("retention_threads")):
+            for look in self._look(ids):
+                if look.work(self.policy):
+                    self._in_transaction(look.thread_id, look.written_at or look.now, self._prune_thread)
+
+    def orphans(self) -> None:
+        for ids in self._pages(query("retention_orphaned_threads")):
+            for look in self._look(ids):
+                self._in_transaction(look.thread_id, look.now - UNFENCED_QUIET, self._delete_orphans)
+        self.batches(query("retention_delete_strays"))
+
+    def batches(self, statement: LiteralString) -> None:
+        """Repeat the statement, each time in a transaction of its own, until it deletes nothing."""
+        while True:
+            found: list[PruneReport] = []
+            try:
+                with self.connection.transaction():
+                    found.append(self._delete(statement, limit=None if self.dry_run else self.policy.batch))
+                    if self.dry_run:
+                        raise _RollBackError
+            except _RollBackError:
+                pass
+            self._add(found[0])
+            if self.dry_run or found[0] == PruneReport():
+                return
+
+    def _in_transaction(
+        self, thread_id: str, at: datetime, work: Callable[[ThreadLook], PruneReport]
+    ) -> None:
+        report = PruneReport(skipped=1)
+        adopt = query("retention_adopt"), {"thread_id": thread_id, "at": at}
+        try:
+            if not self.dry_run:
+                # Committed before it is locked: a row that its own transaction may delete again is
+                # not there for another prune to skip.
+                self.connection.execute(*adopt)
+            with self.connection.transaction():
+                if self.dry_run:
+                    self.connection.execute(*adopt)
+                locked = self.connection.execute(query("retention_lock"), {"thread_id": thread_id}).fetchone()
+                # A second statement: its snapshot is younger than the lock.
+                (look,) = self._look([thread_id])
+                if locked is not None and not look.in_use:
+                    report = work(look)
+                elif look.created_at is None:
+                    report = PruneReport()  # another prune has deleted it
+                if self.dry_run or report.skipped:
+                    raise _RollBackError
+        except _RollBackError:
+            pass
+        except (psycopg.errors.DeadlockDetected, psycopg.errors.LockNotAvailable) as error:
+            logger.info("thread %s is left for the next time: %s", thread_id, error)
+            report = PruneReport(skipped=1)
+        self._add(report)
+
+    def _prune_thread(self, look: ThreadLook) -> PruneReport:
+        report, thread = PruneReport(), {"thread_id": look.thread_id}
+        if look.has_old_runs(self.policy):
+            report += self._delete(query("retention_delete_runs"), **thread, age=self.policy.run_age)
+        if look.expired(self.policy):
+            report += self._delete(query("retention_delete_thread"), **thread) + PruneReport(threads=1)
+            self.connection.execute(query("retention_drop_thread"), thread)
+        elif look.too_long(self.policy) and not self._is_delta(look.thread_id):
+            report += self._delete(query("retention_thin"), **thread, keep=self.policy.keep_last)
+            report += self._delete(query("retention_delete_blobs"), **thread)
+        return report
+
+    def _delete_orphans(self, look: ThreadLook) -> PruneReport:
+        thread = {"thread_id": look.thread_id}
+        rows = self.connection.execute(query("retention_orphaned_writes"), thread).fetchall()
+        quiet = look.now - UNFENCED_QUIET
+        old = [id_ for (id_,) in rows if (checkpoint_time(id_) or look.now) < quiet]
+        report = self._delete(query("retention_delete_orphaned_writes"), **thread, checkpoint_ids=old)
+        if look.newest is None and len(old) == len(rows):
+            report += self._delete(query("retention_delete_blobs"), **thread)
+            self.connection.execute(query("retention_drop_thread"), thread)
+        return report
+
+    def _is_delta(self, thread_id: str) -> bool:
+        row = self.connection.execute(query("retention_is_delta"), {"thread_id": thread_id}).fetchone()
+        return bool(row and row[0])
+
+    def _look(self, ids: list[str]) -> list[ThreadLook]:
+        with self.connection.cursor(row_factory=class_row(ThreadLook)) as cursor:
+            return cursor.execute(query("retention_look"), {"ids": ids}).fetchall()
+
+    def _pages(self, statement: LiteralString) -> Iterator[list[str]]:
+        after = ""
+        while True:
+            params = {"after": after, "limit": self.policy.batch}
+            ids = [id_ for (id_,) in self.connection.execute(statement, params).fetchall()]
+            if not ids:
+                return
+            yield ids
+            after = ids[-1]
+
+    def _delete(self, statement: LiteralString, **params: Any) -> PruneReport:
+        with self.connection.cursor(row_factory=dict_row) as cursor:
+            row = cursor.execute(statement, params).fetchone()
+        return PruneReport(**(row or {}))
+
+    def _add(self, more: PruneReport) -> None:
+        self.report = self.report + more
+        if self.progress is not None and more != PruneReport():
+            self.progress(self.report)
+
+
+def _check(policy: Retention) -> None:
+    for name, lowest in (("max_age", 0), ("run_age", 0), ("keep_last", 1), ("batch", 1)):
+        value = getattr(policy, name)
+        if value is None and name != "batch":
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= lowest:
+            raise InvalidInputError(
+                f'HOLDFAST["RETENTION"]["{name}"] is {value!r}; it must be a number of at least {lowest}, or None.',
+                field=name,
+            )

@@ -1,0 +1,91 @@
+"""What the protocols of the effects are made of: steps, and what each does to the ledger.
+
+A protocol is a generator that yields ``Io`` and ``Body`` and receives what they return or raise, so
+that it is written once for sync and async bodies; ``guard`` performs the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from langgraph._internal._constants import CONF, CONFIG_KEY_TASK_ID
+from langgraph.config import get_config
+
+from holdfast.conf import settings
+from holdfast.errors import EffectRefusedError
+from holdfast.faults import point
+from holdfast.persistence import effects as ledger
+from holdfast.runner.effects.identity import CurrentEffect, Place
+from holdfast.runner.runs.attempt import Attempt
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Guarded:
+    """One call that is to be executed under guard."""
+
+    place: Place
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    reconcile: Callable[..., Any] | None
+
+    def effect(self, attempt: int) -> CurrentEffect:
+        """What the body is told. Called inside the task that executes it."""
+        call = self.place.call
+        task_id = get_config()[CONF][CONFIG_KEY_TASK_ID]
+        return CurrentEffect(
+            key=call.key, function=call.function, kind=call.kind, attempt=attempt, task_id=task_id
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Io:
+    """A step that waits for the database."""
+
+    work: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A step in the user's code: the body, or ``work`` in its place, with the effect set."""
+
+    effect: CurrentEffect
+    work: Callable[[], Any] | None = None
+
+
+Steps = Generator[Io | Body, Any, Any]
+
+
+def begin(place: Place, attempt: Attempt) -> ledger.Record | int:
+    wait_durable(place, attempt)
+    point("effect-before-begin")
+    begun = ledger.begin(attempt.alias, attempt.fence, place.call)
+    point("effect-after-begin")
+    return begun
+
+
+def finish(place: Place, attempt: Attempt, value: Any, answers: int = 0) -> None:
+    point("effect-after-body")
+    type_, data = place.codec.dump_field(value, field=f"result of {place.call.function}")
+    ledger.finish(attempt.alias, attempt.fence, place.call.key, type_, data, answers)
+    point("effect-after-commit")
+
+
+def loads(place: Place, record: ledger.Record) -> Any:
+    return place.codec.loads_typed((record.result_type or "null", bytes(record.result or b"")))
+
+
+def wait_durable(place: Place, attempt: Attempt) -> None:
+    """Wait until the checkpoint that the key hangs on is stored (R19). Raises LeaseLostError, EffectRefusedError."""
+    seconds = settings().LEASE
+    durable = attempt.fence.wait_durable(place.checkpoint_ns, place.checkpoint_id, seconds)
+    if attempt.fence.lost:
+        attempt.fence.refuse()
+    if not durable:
+        raise EffectRefusedError(
+            f"{place.call.function}: the checkpoint before it was not stored within {seconds:g} s. Without it the "
+            "effect could not be recognised after a crash. A subgraph that calls effects must not be compiled "
+            "with checkpointer=False.",
+            function=place.call.function,
+        )

@@ -1,0 +1,273 @@
+"""``holdfast demo``: the story that the README tells, with real parts, checked while it is told.
+
+Two processes: one holds the embedded PostgreSQL, the other, a plain user of the public API, tells the
+story: enqueue ``digest``, kill -9 the worker in the middle, start another, answer, publish, run again.
+Nothing is staged but the pace: without a model the offline one is slowed down, so that one can watch.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.live import Live
+from rich.text import Text
+
+import holdfast
+from holdfast.errors import HoldfastError, InvalidInputError, WaitTimeoutError
+from holdfast.persistence.embedded import home
+from holdfast.runner import up
+from holdfast.runner.management import display, facts
+
+if TYPE_CHECKING:
+    from holdfast.persistence.models import Effect
+    from holdfast.persistence.records import Run, StepRecord
+
+PACE: Final = "HOLDFAST_OFFLINE_SECONDS"
+"""How long the offline model takes for an answer, in seconds."""
+WATCHED: Final = 9.0
+"""Seconds that the summaries take at most, by the pace of the offline model."""
+PARALLEL: Final = 3
+"""Summaries at the same time."""
+LOOK: Final = 0.2
+"""Seconds between two looks at the run."""
+LONGEST: Final = 120.0
+"""Seconds that a run may take before the demo gives it up; a real model may need them."""
+
+
+def run(documents: Path | None) -> int:
+    """Hold the database while the story is told; its exit code."""
+    paths = [documents.resolve()] if documents else own_documents()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    out = display.console()
+    out.print("Starting PostgreSQL …", style="dim")
+    with up.surroundings(home() / "demo", use_environment=False) as around:
+        up.migrate(around)
+        out.print(f"{around.database}, migrated", style="dim", markup=False)
+        command = [sys.executable, "-m", __name__, *map(str, paths)]
+        return subprocess.call(command, env=dict(around.env))  # noqa: S603 - our own module
+
+
+def own_documents() -> list[Path]:
+    """Holdfast's own documents, in a checkout, and the stations of a run, which explain themselves."""
+    package = Path(holdfast.__file__).resolve().parent
+    stations = package / "runner" / "runs"
+    if not (package.parent / "pyproject.toml").exists():
+        return [stations]
+    named = (package.parent / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs"))
+    return [*(path for path in named if path.exists()), stations]
+
+
+class Story:
+    """One telling, and what it found to be wrong."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        from holdfast.graphs.examples.documents import collect
+
+        self.out = display.console()
+        self.paths = list(paths)
+        try:
+            self.count = len(collect(self.paths)[0])
+        except HoldfastError as error:
+            raise InvalidInputError(f"Nothing to digest: {error.message}", field="paths") from error
+        self.wrong: list[str] = []
+
+    def tell(self) -> int:
+        """From the first worker to the last check."""
+        from holdfast.persistence.models import NodeCacheEntry
+
+        NodeCacheEntry.objects.all().delete()  # an earlier demo's summaries would leave nothing to watch
+        began = time.monotonic()
+        self._head(f"1. A worker, and a digest of {self.count} documents")
+        with self._worker("first") as first:
+            run = holdfast.enqueue(
+                "digest", self._input("Holdfast demo"), config={"max_concurrency": PARALLEL}
+            )
+            self._say(f"enqueued {run.id}")
+            self._follow(run.id, until=self._in_the_middle)
+            finished = self._committed(run)
+            self._head("2. kill -9, in the middle")
+            _kill(first)
+            killed = time.monotonic()
+            self._say(f"worker {first.pid} is dead; {len(finished)} of its tasks had committed their results")
+        with self._worker("second"):
+            asked = self._follow(run.id, until=lambda found, _: str(found.status) == "interrupted")
+            self._say(
+                f"another worker went on; the run asks {time.monotonic() - killed:.1f} s after the kill"
+            )
+            self._head("3. The run asks, and is answered")
+            self.out.print(*display.question_panels(asked))
+            holdfast.resume(run.id, True)
+            self._say("answered: true")
+            done = self._follow(run.id, until=_ended)
+            self._head("4. The same documents again: nothing is paid for twice")
+            again = holdfast.enqueue("digest", self._input("Holdfast demo, again"))
+            asked = self._follow(again.id, until=lambda found, _: str(found.status) == "interrupted")
+            holdfast.resume(again.id, {"approved": False, "note": "published before"})
+            second = self._follow(again.id, until=_ended)
+        self._report(done, second, finished)
+        return self._verdict(time.monotonic() - began)
+
+    def _input(self, title: str) -> dict[str, Any]:
+        folder = Path(os.environ["HOLDFAST_HOME"]) / "published"
+        return {"paths": self.paths, "title": title, "folder": str(folder)}
+
+    # ── the parts ───────────────────────────────────────────────────────────────────────────────────
+
+    @contextmanager
+    def _worker(self, name: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A real Celery worker of two children, killed at the end if nobody has done so before."""
+        log = Path(os.environ["HOLDFAST_HOME"]) / f"worker-{name}.log"
+        rounds = max(1, -(-self.count // PARALLEL))
+        env = {**os.environ, PACE: os.environ.get(PACE) or f"{min(0.8, WATCHED / rounds):.3f}"}
+        with log.open("wb") as file:
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
+                up.worker_command(up.Options(), name=name),
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._say(f"worker {process.pid} started, its log is {log}")
+        try:
+            yield process
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            _kill(process)
+
+    def _follow(self, run_id: Any, *, until: Callable[[Run, Sequence[StepRecord]], bool]) -> Run:
+        """Draw the run while it goes on. Raises WaitTimeoutError, HoldfastError when it ends too early."""
+        from holdfast.runner import api
+
+        give_up = time.monotonic() + LONGEST
+        with Live(console=self.out, auto_refresh=False, transient=True) as live:
+            while True:
+                with suppress(WaitTimeoutError):
+                    api.wait(run_id, LOOK)
+                found, steps = api.get(run_id), api.steps(run_id)
+                live.update(display.run_view(found, steps[-12:], payload=False), refresh=True)
+                if until(found, steps):
+                    return found
+                if found.status.ended or time.monotonic() > give_up:
+                    raise HoldfastError(
+                        f"The run {run_id} is {found.status} ({(found.error or {}).get('message', 'too slow')}); "
+                        f"the workers' logs are in {os.environ['HOLDFAST_HOME']}.",
+                        run_id=run_id,
+                    )
+
+    def _in_the_middle(self, run: Run, steps: Sequence[StepRecord]) -> bool:
+        done = [step for step in steps if step.node == "summarise" and step.outcome == "done"]
+        begun = any(step.node == "summarise" for step in steps)
+        return len(done) >= self.count // 3 if self.count > 2 else begun
+
+    def _committed(self, run: Run) -> set[str]:
+        """Tasks whose results are in the database: these must never run again."""
+        from django.db import connection
+
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT DISTINCT task_id FROM checkpoint_writes WHERE thread_id = %s AND channel NOT LIKE '\\_\\_%%'",
+                [run.thread_id],
+            )
+            return {str(task_id) for (task_id,) in cursor.fetchall()}
+
+    # ── what is shown and checked ───────────────────────────────────────────────────────────────────
+
+    def _report(self, first: Run, second: Run, finished: set[str]) -> None:
+        from holdfast.runner import api
+
+        steps, effects = api.steps(first.id), facts.effects_of(first)
+        self._head("What happened")
+        self.out.print(display.timeline(steps), Text(), display.effects_table(effects), Text())
+        self.out.print(Text("The second run", style="bold"))
+        self.out.print(display.timeline(api.steps(second.id)), Text())
+        self._check_steps(steps, finished)
+        self._check_effects(first, effects)
+        self._check_cache(api.steps(second.id))
+
+    def _check_steps(self, steps: Sequence[StepRecord], finished: set[str]) -> None:
+        dead = 1  # the delivery that was killed
+        twice = {step.node for step in steps if step.task_id in finished and step.delivery > dead}
+        self._check(not twice, "no finished node ran twice", f"ran again: {', '.join(sorted(twice))}")
+        deliveries = {step.delivery for step in steps}
+        self._check(len(deliveries) > 1, "two deliveries shared the work", f"deliveries: {deliveries}")
+
+    def _check_effects(self, run: Run, effects: Sequence[Effect]) -> None:
+        from holdfast.graphs.examples.models import Publication
+
+        body = str((run.result or {}).get("body", ""))
+        path = Path(str((run.result or {}).get("path", "")))
+        same = [file for file in path.parent.glob("*.md") if file.name == path.name]
+        self._check(len(same) == 1 and path.read_text("utf-8") == body, f"one file: {path}", f"files: {same}")
+        rows = Publication.objects.filter(path=str(path)).count()
+        self._check(rows == 1, "one row in the database", f"{rows} rows")
+        done = sorted(
+            effect.function for effect in effects if effect.state == "done" and effect.attempts == 1
+        )
+        self._check(len(done) == len(effects) == 2, "each effect happened once", f"effects: {done}")
+
+    def _check_cache(self, steps: Sequence[StepRecord]) -> None:
+        cached = [step for step in steps if step.node == "summarise" and step.outcome == "cached"]
+        paid = [step for step in steps if step.node == "summarise" and step.outcome != "cached"]
+        self._check(
+            not paid and cached != [], "every summary of the second run was cached", f"{len(paid)} were not"
+        )
+
+    def _check(self, holds: bool, good: str, bad: str) -> None:
+        if not holds:
+            self.wrong.append(f"not true: {good} ({bad})")
+        verdict = "ok" if holds else "wrong"
+        self.out.print(display.checked(verdict, good if holds else self.wrong[-1]))
+
+    def _verdict(self, seconds: float) -> int:
+        ending = "All of it holds" if not self.wrong else f"{len(self.wrong)} checks failed"
+        self.out.print(
+            Text(f"\n{ending}, after {seconds:.0f} s.", style="bold red" if self.wrong else "bold green")
+        )
+        return 1 if self.wrong else 0
+
+    def _head(self, text: str) -> None:
+        self.out.print()
+        self.out.rule(Text(text, style="bold"), align="left")
+
+    def _say(self, text: str) -> None:
+        self.out.print(Text(text, style="dim"), soft_wrap=True)
+
+
+def _ended(run: Run, _: Sequence[StepRecord]) -> bool:
+    return str(run.status) == "succeeded"
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """The parent and its children at once, as when a machine loses power."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def main(paths: Sequence[str]) -> int:
+    """The second process: a user of the public API."""
+    from holdfast.runner.management.command import explain, ready
+
+    ready()
+    try:
+        return Story(paths).tell()
+    except KeyboardInterrupt:
+        return 130
+    except HoldfastError as error:
+        print(f"holdfast: {explain(error)}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,68 @@
+"""Reads what people type: JSON from an argument, a file or stdin, and times. Raises typer.BadParameter."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import typer
+
+_UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def read_json(text: str | None, *, hint: str) -> Any:
+    """The value of ``text``: JSON itself, ``@file`` or ``-`` for stdin; None stays None."""
+    if text is None:
+        return None
+    source, body = hint, text
+    if text == "-":
+        source, body = "stdin", sys.stdin.read()
+    elif text.startswith("@"):
+        source = text[1:]
+        try:
+            body = Path(source).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise typer.BadParameter(f"cannot read {source}: {error}", param_hint=hint) from error
+    try:
+        return json.loads(body)
+    except json.JSONDecodeError as error:
+        at = f"line {error.lineno}, column {error.colno}"
+        raise typer.BadParameter(f"{source} is not JSON ({at}: {error.msg})", param_hint=hint) from error
+
+
+def read_object(text: str | None, *, hint: str) -> dict[str, Any] | None:
+    """The same, where only a JSON object will do."""
+    value = read_json(text, hint=hint)
+    if value is not None and not isinstance(value, dict):
+        raise typer.BadParameter('must be a JSON object, like {"a": 1}', param_hint=hint)
+    return value
+
+
+def read_time(text: str | None, *, hint: str) -> datetime | timedelta | None:
+    """``90``, ``90s``, ``10m``, ``2h`` or ``3d`` from now, or an ISO 8601 time with its zone."""
+    if text is None:
+        return None
+    if match := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text):
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r} is neither a duration like 90s, 10m, 2h, 3d nor an ISO 8601 time", param_hint=hint
+        ) from error
+    if moment.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} has no time zone: add Z or +02:00", param_hint=hint)
+    return moment
+
+
+def read_id(text: str) -> UUID:
+    """A run's id."""
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not a run id (a UUID)", param_hint="ID") from error

@@ -1,0 +1,58 @@
+"""``prune`` and ``doctor``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from holdfast.runner.management.command import ready
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    for function in (prune, doctor):
+        app.command(rich_help_panel="Upkeep")(function)
+
+
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would go.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete what HOLDFAST['RETENTION'] no longer keeps, as the nightly beat entry does.
+
+    [dim]holdfast prune --dry-run[/dim]
+    """
+    ready()
+    from holdfast.persistence import retention
+    from holdfast.runner.management import display, facts
+
+    report = retention.prune(dry_run=dry_run)
+    counts: dict[str, Any] = facts.plain(report)
+    if as_json:
+        facts.dump(counts)
+    else:
+        display.console().print(display.counts_table(counts, "would be deleted" if dry_run else "deleted"))
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Look at everything a run needs, and say how to mend it. Exit code 1 if something is wrong.
+
+    [dim]holdfast doctor[/dim]
+    """
+    ready()
+    from holdfast.runner.management import display, facts
+    from holdfast.runner.management.doctor import examine
+
+    if as_json:
+        findings = list(examine())
+        facts.dump(findings)
+    else:
+        out, findings = display.console(), []
+        for finding in examine():
+            findings.append(finding)
+            out.print(display.finding_line(finding.part, finding.verdict, finding.detail, finding.mend))
+    if any(finding.verdict == "wrong" for finding in findings):
+        raise typer.Exit(1)

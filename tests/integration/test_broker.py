@@ -1,0 +1,447 @@
+"""The PostgreSQL broker as kombu sees it, by URL: routing, taking, answering, expiring, sharing, failing."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from queue import Empty
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from kombu import Connection, Consumer, Exchange, Producer, Queue
+from kombu.exceptions import ChannelError, OperationalError
+
+import holdfast.runner.broker  # noqa: F401 - makes the URLs known
+from holdfast.runner.broker.channel import topic_pattern
+from tests.servers import PrivatePostgres, private_postgres
+
+__all__ = ["private_postgres"]
+
+
+class Broker:
+    """A schema of one test's own, which the transport fills; the search_path leads to it."""
+
+    def __init__(self, server: PrivatePostgres) -> None:
+        self.server = server
+        self.schema = f"s{uuid4().hex}"
+        with server.connect() as admin:
+            admin.execute(f"CREATE SCHEMA {self.schema}")
+        self.url = f"holdfast+{server.dsn()}?options=-csearch_path%3D{self.schema}"
+        self._open: list[Connection] = []
+
+    def connect(self, **options: Any) -> Connection:
+        """A kombu connection with a session of its own, as if it were another process's."""
+        connection = Connection(self.url, **options)
+        connection.connect()
+        connection.transport.link.open()
+        self._open.append(connection)
+        return connection
+
+    def ask(self, question: str, *parameters: Any) -> Any:
+        with self.server.connect() as connection:
+            connection.execute(f"SET search_path = {self.schema}")
+            row = connection.execute(question, parameters or None).fetchone()
+        return row and row[0]
+
+    def close(self) -> None:
+        for connection in self._open:
+            connection.release()
+
+
+@pytest.fixture
+def broker(private_postgres: PrivatePostgres) -> Iterator[Broker]:
+    broker = Broker(private_postgres)
+    yield broker
+    broker.close()
+
+
+def put(connection: Connection, queue: str, body: Any, **options: Any) -> None:
+    Producer(connection.default_channel).publish(body, routing_key=queue, **options)
+
+
+def get(connection: Connection, queue: str) -> Any:
+    return connection.default_channel.basic_get(queue)
+
+
+def body(connection: Connection, queue: str) -> Any:
+    """Take, acknowledge, and return the body; None if there is nothing."""
+    message = get(connection, queue)
+    if message is None:
+        return None
+    message.ack()
+    return message.payload
+
+
+def test_messages_come_in_order_and_the_higher_priority_first(broker: Broker) -> None:
+    connection = broker.connect()
+    for number, priority in enumerate([0, 5, 0, 9]):
+        put(connection, "q", number, priority=priority)
+    assert [body(connection, "q") for _ in range(5)] == [3, 1, 0, 2, None]
+
+
+def test_queues_take_turns_so_that_a_short_one_is_not_behind_a_long_one(broker: Broker) -> None:
+    connection = broker.connect()
+    for number in range(20):
+        put(connection, "long", number)
+    for number in range(2):
+        put(connection, "short", 100 + number)
+    seen: list[int] = []
+
+    def note(content: int, message: Any) -> None:
+        seen.append(content)
+        message.ack()
+
+    with Consumer(connection, [Queue("long"), Queue("short")], callbacks=[note]):
+        for _ in range(6):
+            connection.drain_events(timeout=5)
+    assert [number for number in seen if number >= 100] == [100, 101]
+
+
+def test_acknowledged_is_deleted_rejected_is_deleted_requeued_is_first_again(broker: Broker) -> None:
+    connection = broker.connect()
+    for word in ("a", "b", "c"):
+        put(connection, "q", word)
+    get(connection, "q").ack()
+    assert broker.ask("SELECT count(*) FROM holdfast_broker_message") == 2
+    get(connection, "q").requeue()
+    again = get(connection, "q")
+    assert again.payload == "b"
+    assert again.delivery_info["redelivered"]
+    again.reject()
+    assert body(connection, "q") == "c"
+    assert broker.ask("SELECT count(*) FROM holdfast_broker_message") == 0
+
+
+def test_what_is_held_is_invisible_to_others_and_visible_at_once_when_the_holder_leaves(
+    broker: Broker,
+) -> None:
+    first, second = broker.connect(), broker.connect()
+    put(first, "q", "a")
+    message = get(first, "q")
+    assert get(second, "q") is None
+    first.release()
+    assert body(second, "q") == "a"
+    assert message is not None
+
+
+def test_r18_what_a_gone_session_held_is_swept_to_others_and_what_an_unknown_one_holds_is_not(
+    broker: Broker,
+) -> None:
+    first, second = broker.connect(), broker.connect()
+    put(first, "q", "gone")
+    put(first, "q", "unknown")
+    kept = [get(first, "q"), get(first, "q")]
+    broker.ask(
+        "WITH changed AS (UPDATE holdfast_broker_message SET holder_start = NULL "
+        "WHERE id = %s RETURNING 1) SELECT count(*) FROM changed",
+        kept[1].delivery_tag,
+    )
+    broker.ask("SELECT pg_terminate_backend(%s)", first.transport.link.session.pid)
+    seen = []
+
+    def note(content: str, message: Any) -> None:
+        seen.append(content)
+        message.ack()
+
+    with Consumer(second, [Queue("q")], callbacks=[note]):
+        second.drain_events(timeout=15)
+        with pytest.raises(TimeoutError):
+            second.drain_events(timeout=2.5)
+    assert seen == ["gone"]
+    assert len(kept) == 2
+
+
+def test_r18_a_holder_that_reconnects_keeps_what_it_works_on_and_gives_back_what_it_forgot(
+    broker: Broker,
+) -> None:
+    connection, other = broker.connect(), broker.connect()
+    put(connection, "q", "kept")
+    put(connection, "q", "forgotten")
+    kept = get(connection, "q")
+    assert get(connection, "q").payload == "forgotten"
+    broker.ask("SELECT pg_terminate_backend(%s)", connection.transport.link.session.pid)
+    with pytest.raises(OperationalError):
+        get(connection, "q")
+    connection.collect()
+    assert get(connection, "none") is None  # a new session
+    assert body(other, "q") == "forgotten"
+    kept.ack()
+    assert broker.ask("SELECT count(*) FROM holdfast_broker_message") == 0
+
+
+def test_r18_an_answer_given_while_the_database_is_away_is_delivered_later(broker: Broker) -> None:
+    connection = broker.connect()
+    put(connection, "q", "a")
+    put(connection, "q", "b")
+    done, back = get(connection, "q"), get(connection, "q")
+    broker.ask("SELECT pg_terminate_backend(%s)", connection.transport.link.session.pid)
+    done.ack()
+    back.requeue()
+    connection.collect()
+    assert body(connection, "q") == "b"
+    assert body(connection, "q") is None
+
+
+def test_a_place_freed_by_another_thread_wakes_the_consumer_at_once(broker: Broker) -> None:
+    connection = broker.connect()
+    seen: list[Any] = []
+    with Consumer(connection, [Queue("q")], on_message=seen.append, prefetch_count=1):
+        put(connection, "q", 1)
+        put(connection, "q", 2)
+        connection.drain_events(timeout=5)
+        with pytest.raises(TimeoutError):
+            connection.drain_events(timeout=0.3)
+        timer = threading.Timer(0.3, seen[0].ack)
+        timer.start()
+        begun = time.monotonic()
+        connection.drain_events(timeout=5)
+        timer.join()
+        assert time.monotonic() - begun < 0.9  # the next sweep would have been later
+        seen[1].ack()
+
+
+def test_a_consumer_wakes_when_a_message_comes(broker: Broker) -> None:
+    connection, publisher = broker.connect(), broker.connect()
+    with Consumer(connection, [Queue("q")], on_message=lambda message: message.ack()):
+        with pytest.raises(TimeoutError):
+            connection.drain_events(timeout=0.1)
+        timer = threading.Timer(0.2, put, (publisher, "q", 1))
+        timer.start()
+        connection.drain_events(timeout=5)
+        timer.join()
+
+
+@pytest.mark.parametrize(
+    ("binding", "matching", "other"),
+    [
+        ("a.*", ["a.b"], ["a", "a.b.c", "b.a"]),
+        ("a.#", ["a", "a.b", "a.b.c"], ["ab", "b.a"]),
+        ("#", ["", "a", "a.b"], []),
+        ("#.z", ["z", "a.z", "a.b.z"], ["az"]),
+        ("*.b.#", ["a.b", "a.b.c.d"], ["b", "a.c"]),
+        ("a.#.z", ["a.z", "a.b.c.z"], ["a", "az"]),
+        ("task-x.(y)", ["task-x.(y)"], ["task-x.y"]),
+    ],
+)
+def test_topics_match_words(broker: Broker, binding: str, matching: list[str], other: list[str]) -> None:
+    pattern = topic_pattern(binding)
+    for key in matching:
+        assert broker.ask("SELECT %s::text ~ %s", key, pattern), key
+    for key in other:
+        assert not broker.ask("SELECT %s::text ~ %s", key, pattern), key
+
+
+def test_exchanges_route_directly_by_topic_and_to_everybody(broker: Broker) -> None:
+    connection, publisher = broker.connect(), broker.connect()
+    channel = connection.default_channel
+    for kind, key in (("direct", "k"), ("topic", "k.*"), ("fanout", "")):
+        exchange = Exchange(kind, kind)
+        for number in range(2):
+            Queue(f"{kind}{number}", exchange, key)(channel).declare()
+    producer = Producer(publisher.default_channel)
+    producer.publish("d", exchange="direct", routing_key="k")
+    producer.publish("d", exchange="direct", routing_key="other")
+    producer.publish("t", exchange="topic", routing_key="k.x")
+    producer.publish("t", exchange="topic", routing_key="k")
+    producer.publish("f", exchange="fanout", routing_key="whatever")
+    for kind in ("direct", "topic", "fanout"):
+        for number in range(2):
+            assert body(connection, f"{kind}{number}") == kind[0]
+            assert body(connection, f"{kind}{number}") is None
+
+
+def test_sizes_purges_and_passive_declarations(broker: Broker) -> None:
+    connection = broker.connect()
+    channel = connection.default_channel
+    with pytest.raises(ChannelError, match="NOT_FOUND"):
+        channel.queue_declare("q", passive=True)
+    channel.queue_declare("q")
+    for number in range(3):
+        put(connection, "q", number)
+    held = get(connection, "q")
+    assert channel.queue_declare("q", passive=True).message_count == 2
+    assert channel.queue_purge("q") == 2
+    held.requeue()
+    assert body(connection, "q") == 0
+    channel.queue_delete("q")
+    assert broker.ask("SELECT count(*) FROM holdfast_broker_queue") == 0
+
+
+def test_messages_expire_by_themselves_and_by_their_queue(broker: Broker) -> None:
+    connection = broker.connect()
+    channel = connection.default_channel
+    Queue("short", message_ttl=0.2)(channel).declare()
+    put(connection, "short", "by queue")
+    put(connection, "q", "by itself", expiration=0.2)
+    put(connection, "q", "stays")
+    time.sleep(0.25)
+    assert body(connection, "short") is None
+    assert body(connection, "q") == "stays"
+
+
+def test_queues_go_with_their_consumer_and_with_their_session(broker: Broker) -> None:
+    first, second = broker.connect(), broker.connect()
+    fan = Exchange("fan", "fanout", durable=False)
+    with Consumer(first, [Queue("auto", fan, auto_delete=True)], on_message=print):
+        assert broker.ask("SELECT count(*) FROM holdfast_broker_queue") == 1
+    assert broker.ask("SELECT count(*) FROM holdfast_broker_queue") == 0
+    Consumer(first, [Queue("auto", fan, auto_delete=True)], on_message=print).consume()
+    Queue("unused", fan, expires=0.5)(first.default_channel).declare()
+    Producer(second.default_channel).publish("x", exchange="fan")
+    assert broker.ask("SELECT count(*) FROM holdfast_broker_message") == 2
+    broker.ask("SELECT pg_terminate_backend(%s)", first.transport.link.session.pid)
+    with Consumer(second, [Queue("other")], on_message=print), pytest.raises(TimeoutError):
+        second.drain_events(timeout=2.5)
+    assert broker.ask("SELECT string_agg(name, ',') FROM holdfast_broker_queue") == "other"
+    assert broker.ask("SELECT count(*) FROM holdfast_broker_binding") == 0
+    assert broker.ask("SELECT count(*) FROM holdfast_broker_message") == 0
+
+
+def test_a_fanout_without_listeners_stores_nothing(broker: Broker) -> None:
+    connection = broker.connect()
+    Producer(connection.default_channel, Exchange("celeryev", "topic")).publish(
+        "x", routing_key="worker.heartbeat"
+    )
+    assert broker.ask("SELECT count(*) FROM holdfast_broker_message") == 0
+
+
+def test_bodies_are_kept_as_they_are(broker: Broker) -> None:
+    connection = broker.connect()
+    for content in ("nul \x00 in it", "ünïcode 🦑", {"nested": [1, None, True]}):
+        put(connection, "q", content)
+        assert body(connection, "q") == content
+    put(connection, "q", b"\x00\xff", serializer="raw")
+    message = get(connection, "q")
+    message.ack()
+    assert bytes(message.body) == b"\x00\xff"
+
+
+def test_many_consumers_take_each_message_once(broker: Broker) -> None:
+    publisher = broker.connect()
+    for number in range(120):
+        put(publisher, "q", number)
+    seen: list[int] = []
+
+    def work() -> None:
+        with Connection(broker.url) as connection:
+            while (content := body(connection, "q")) is not None:
+                seen.append(content)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seen) == list(range(120))
+
+
+def test_first_use_at_the_same_time_makes_the_tables_once(broker: Broker) -> None:
+    errors: list[BaseException] = []
+
+    def begin() -> None:
+        try:
+            with Connection(broker.url) as connection:
+                put(connection, "q", 1)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=begin) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert broker.ask("SELECT count(*) FROM holdfast_broker_message") == 8
+
+
+def test_p1_a_database_that_refuses_or_is_silent_costs_a_second_and_raises_operational_error() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        for listening in (False, True):
+            if listening:
+                silent.listen()
+            with Connection(f"holdfast+postgresql://u@127.0.0.1:{port}/d") as connection:
+                begun = time.monotonic()
+                with pytest.raises(OperationalError):
+                    connection.ensure_connection(max_retries=1, interval_start=0)
+                assert time.monotonic() - begun < 2.5  # one attempt and the single retry kombu makes
+                with pytest.raises(OperationalError):
+                    connection.transport.establish_connection()
+
+
+def test_a_forked_child_leaves_the_parent_its_session(broker: Broker) -> None:
+    connection = broker.connect()
+    put(connection, "q", "parent")
+    held = get(connection, "q")
+    pid = connection.transport.link.session.pid
+    child = os.fork()
+    if child == 0:
+        try:
+            with Connection(broker.url) as own:
+                put(own, "q", "child")
+            put(connection, "q", "child again")  # what it inherited works too, on a session of its own
+            connection.release()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert connection.transport.link.session.pid == pid
+    held.ack()
+    assert {body(connection, "q"), body(connection, "q")} == {"child", "child again"}
+
+
+def test_the_password_is_never_shown(broker: Broker) -> None:
+    connection = Connection("holdfast+postgresql://me:secret@127.0.0.1:1/d?password=secret")
+    assert "secret" not in connection.as_uri()
+    assert "secret" not in repr(connection)
+    assert "secret" in connection.as_uri(include_password=True)
+
+
+def test_simple_queues_time_out(broker: Broker) -> None:
+    connection = broker.connect()
+    with connection.SimpleQueue("q") as queue:
+        with pytest.raises(Empty):
+            queue.get(timeout=0.1)
+        with pytest.raises(Empty):
+            queue.get_nowait()
+        queue.put({"a": 1})
+        message = queue.get(timeout=5)
+        message.ack()
+        assert message.payload == {"a": 1}
+        assert queue.qsize() == 0
+
+
+def test_a_second_schema_of_the_same_database_is_another_broker(broker: Broker) -> None:
+    other = Broker(broker.server)
+    try:
+        put(broker.connect(), "q", "mine")
+        assert body(other.connect(), "q") is None
+    finally:
+        other.close()
+
+
+def test_it_needs_no_superuser(broker: Broker) -> None:
+    role = f"r{uuid4().hex[:12]}"
+    broker.ask(
+        f"DO $$ BEGIN CREATE ROLE {role} LOGIN; GRANT ALL ON SCHEMA {broker.schema} TO {role}; END $$"
+    ) if False else None
+    with broker.server.connect() as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN")
+        admin.execute(f"GRANT ALL ON SCHEMA {broker.schema} TO {role}")
+    with Connection(broker.url.replace("postgres@", f"{role}@")) as connection:
+        put(connection, "q", 1)
+        assert body(connection, "q") == 1
+
+
+def test_a_connection_error_is_one_that_celery_recovers_from(broker: Broker) -> None:
+    connection = broker.connect()
+    with Consumer(connection, [Queue("q")], on_message=print):
+        broker.ask("SELECT pg_terminate_backend(%s)", connection.transport.link.session.pid)
+        with pytest.raises(connection.recoverable_connection_errors):
+            connection.drain_events(timeout=10)
+    assert not connection.connected

@@ -1,0 +1,282 @@
+"""The command `holdfast`, on real rows: what it prints for people and for scripts, and how it refuses."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+
+from holdfast.persistence import ledger
+from holdfast.persistence.ids import parse_run_id
+from holdfast.runner.management.command import main
+from holdfast.testing import run_now
+from tests import celery_app as _celery_app  # noqa: F401 - a broker that answers
+
+pytestmark = pytest.mark.django_db(transaction=True)
+REQUEST = '{"request": "a boat", "amount": 3.5}'
+
+
+class Shell:
+    """Runs the command in this process and keeps what it said."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        said = self._capsys.readouterr()
+        self.stderr = said.err
+        assert end.value.code == code, said.out + said.err
+        return said.out
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        return json.loads(self(*arguments, "--json", code=code))
+
+    def refused(self, *arguments: str) -> str:
+        """The one line of a typed error."""
+        assert self(*arguments, code=1) == ""
+        lines = self.stderr.strip().splitlines()
+        assert len(lines) == 1, self.stderr
+        assert lines[0].startswith("holdfast: ")
+        return lines[0]
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.setenv("COLUMNS", "160")
+    return Shell(capsys)
+
+
+def test_a_run_from_enqueue_to_its_result(shell: Shell) -> None:
+    accepted = shell.json("enqueue", "approval", REQUEST, "--metadata", '{"by": "test"}')
+    assert accepted["status"] == "queued"
+    assert accepted["metadata"] == {"by": "test"}
+
+    assert run_now(accepted["id"]).status == "interrupted"
+    shown = shell.json("show", accepted["id"])
+    assert [question["node"] for question in shown["questions"]] == ["ask"]
+    assert "holdfast resume" in shell("show", accepted["id"])
+
+    assert shell.json("resume", accepted["id"], "true")["status"] == "queued"
+    run_now(accepted["id"])
+    ended = shell.json("watch", accepted["id"])
+    assert ended["status"] == "succeeded"
+    assert ended["result"]["outcome"] == "approved: a boat"
+    assert [step["node"] for step in shell.json("show", accepted["id"])["timeline"]] == [
+        "ask",
+        "ask",
+        "grant",
+    ]
+    assert "approved: a boat" in shell("show", accepted["id"])
+
+
+def test_input_comes_from_a_file_or_from_stdin(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "input.json"
+    file.write_text(REQUEST)
+    assert shell.json("enqueue", "approval", f"@{file}")["input"]["request"] == "a boat"
+    monkeypatch.setattr("sys.stdin", io.StringIO(REQUEST))
+    assert shell.json("enqueue", "approval", "-")["input"]["request"] == "a boat"
+
+
+def test_runs_are_listed_newest_first_and_filtered(shell: Shell) -> None:
+    first, second = (shell.json("enqueue", "approval", REQUEST)["id"] for _ in range(2))
+    assert [run["id"] for run in shell.json("runs")] == [second, first]
+    assert shell.json("runs", "--status", "failed") == []
+    assert [run["id"] for run in shell.json("runs", "--limit", "1")] == [second]
+    assert second in shell("runs", "--graph", "approval")
+
+
+def test_the_same_key_gives_the_same_run(shell: Shell) -> None:
+    first = shell.json("enqueue", "approval", REQUEST, "--key", "k1")
+    assert shell.json("enqueue", "approval", REQUEST, "--key", "k1")["id"] == first["id"]
+    other = '{"request": "another boat"}'
+    assert "k1" in shell.refused("enqueue", "approval", other, "--key", "k1")
+
+
+def test_due_times_are_durations_or_moments(shell: Shell) -> None:
+    later = shell.json("enqueue", "approval", REQUEST, "--run-after", "2h")
+    assert later["not_before"] > later["created_at"]
+    moment = shell.json("enqueue", "approval", REQUEST, "--run-after", "2100-01-01T00:00:00Z")
+    assert moment["not_before"].startswith("2100-01-01T00:00:00")
+
+
+def test_cancel_and_retry(shell: Shell) -> None:
+    run_id = shell.json("enqueue", "approval", REQUEST)["id"]
+    shell("cancel", run_id)
+    ledger.apply_cancels()  # what the sweep of a worker does
+    assert ledger.get(parse_run_id(run_id)).status == "cancelled"
+    assert run_id in shell.refused("cancel", run_id)
+    assert shell.json("watch", run_id, code=1)["status"] == "cancelled"
+    assert shell.json("retry", run_id)["status"] == "queued"
+
+
+def test_what_a_user_wrote_is_never_markup(shell: Shell) -> None:
+    request = '{"request": "[red]not red[/red] [/oops]"}'
+    run_id = shell.json("enqueue", "approval", request, "--thread", "[bold]t[/bold]")["id"]
+    run_now(run_id)
+    assert "[bold]t[/bold]" in shell("runs")
+    assert "[/oops]" in shell("show", run_id)
+
+
+def test_colours_stay_away_where_nobody_sees_them(shell: Shell) -> None:
+    shell.json("enqueue", "approval", REQUEST)
+    assert "\x1b" not in shell("runs")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("enqueue", "aproval", "{}"), "approval"),
+        (("enqueue", "approval", "{}"), "request"),
+        (("enqueue", "approval", REQUEST, "--version", "77"), "77"),
+        (("enqueue", "approval", REQUEST, "--thread", ""), "thread"),
+        (("enqueue", "approval", REQUEST, "--priority", "99"), "priority"),
+        (("show", str(uuid4())), "No run"),
+        (("resume", str(uuid4()), "true"), "No run"),
+    ],
+)
+def test_p11_nonsense_is_one_line_and_writes_nothing(
+    shell: Shell, arguments: tuple[str, ...], told: str
+) -> None:
+    assert told.lower() in shell.refused(*arguments).lower()
+    assert shell.json("runs") == []
+
+
+def test_p13_a_run_that_asks_nothing_takes_no_answer(shell: Shell) -> None:
+    run_id = shell.json("enqueue", "approval", REQUEST)["id"]
+    assert run_id in shell.refused("resume", run_id, "true")
+    run_now(run_id)
+    assert "nobody-asked" in shell.refused("resume", run_id, "true", "--question", "nobody-asked")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("enqueue", "approval", "{not json"),
+        ("enqueue", "approval", "@/nowhere.json"),
+        ("enqueue", "approval", REQUEST, "--metadata", "[1]"),
+        ("enqueue", "approval", REQUEST, "--run-after", "soon"),
+        ("enqueue", "approval", REQUEST, "--run-after", "2100-01-01T00:00:00"),
+        ("show", "not-an-id"),
+        ("runs", "--status", "sleeping"),
+        ("resume", str(uuid4())),
+        ("no-such-command",),
+    ],
+)
+def test_a_wrong_argument_is_exit_code_2(shell: Shell, arguments: tuple[str, ...]) -> None:
+    shell(*arguments, code=2)
+    assert "Traceback" not in shell.stderr
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["up", "demo", "enqueue", "runs", "show", "watch", "resume", "cancel", "retry", "prune", "doctor"],
+)
+def test_each_command_has_its_help(shell: Shell, name: str) -> None:
+    assert "Usage: holdfast " + name in shell(name, "--help")
+
+
+def test_the_doctor_says_what_is_missing_and_how_to_mend_it(shell: Shell) -> None:
+    findings = {finding["part"]: finding for finding in shell.json("doctor", code=1)}
+    assert {"versions", "database", "migrations", "clock", "broker", "workers", "sweep"} <= set(findings)
+    assert findings["database"]["verdict"] == findings["migrations"]["verdict"] == "ok"
+    assert findings["sweep"]["verdict"] == "wrong"
+    assert all(finding["mend"] for finding in findings.values() if finding["verdict"] == "wrong")
+
+
+def test_ctrl_c_leaves_a_watch_cleanly_and_the_run_going(shell: Shell) -> None:
+    run_id = shell.json("enqueue", "approval", REQUEST)["id"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "holdfast.runner.management.command", "watch", run_id],
+        env={**os.environ, **site(), "PYTHONUNBUFFERED": "1", "FORCE_COLOR": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    while run_id not in process.stdout.readline():  # until it has drawn the run
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130, said
+    assert said == f"The run goes on: holdfast watch {run_id}\n"
+
+
+def site(**changes: str) -> dict[str, str]:
+    """The environment of the reference site on the test's own database."""
+    where = connection.settings_dict
+    return {
+        "DJANGO_SETTINGS_MODULE": "holdfast.runner.site.settings",
+        "SECRET_KEY": "only-for-tests",
+        "DATABASE_URL": f"postgresql://{where['USER']}:{where['PASSWORD']}@/{where['NAME']}"
+        f"?host={where['HOST']}&port={where['PORT'] or 5432}",
+        **changes,
+    }
+
+
+def outside(*arguments: str, drop: tuple[str, ...] = (), **env: str) -> subprocess.CompletedProcess[str]:
+    """The command as a process of its own, under the reference site."""
+    kept = {key: value for key, value in {**os.environ, **site(**env)}.items() if key not in drop}
+    command = [sys.executable, "-m", "holdfast.runner.management.command", *arguments]
+    return subprocess.run(command, env=kept, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("drop", "env", "told"),
+    [
+        (("DATABASE_URL",), {}, "DATABASE_URL is not set"),
+        ((), {"DATABASE_URL": "postgresql://u:s3cret@127.0.0.1:1/nowhere"}, "does not answer"),
+        ((), {"DATABASE_URL": "sqlite:///x"}, "is not PostgreSQL's"),
+        (("SECRET_KEY",), {}, "SECRET_KEY is not set"),
+    ],
+)
+def test_a_wrong_environment_is_one_line(drop: tuple[str, ...], env: dict[str, str], told: str) -> None:
+    done = outside("runs", drop=drop, **env)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert told in done.stderr
+    assert "s3cret" not in done.stderr
+
+
+def test_a_database_that_is_not_migrated_is_one_line() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute('CREATE DATABASE "hf_command_empty"')
+    try:
+        url = site()["DATABASE_URL"].replace(f"/{connection.settings_dict['NAME']}?", "/hf_command_empty?")
+        done = outside("runs", DATABASE_URL=url)
+        assert done.returncode == 1
+        assert "migrate" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute('DROP DATABASE IF EXISTS "hf_command_empty" WITH (FORCE)')
+
+
+def test_traceback_is_there_when_asked_for() -> None:
+    done = outside("runs", "--traceback", drop=("DATABASE_URL",))
+    assert "Traceback" in done.stderr
+
+
+def test_manage_py_has_the_same_command() -> None:
+    manage = Path(__file__).resolve().parents[2] / "manage.py"
+    done = subprocess.run(
+        [sys.executable, str(manage), "holdfast", "runs", "--json"],
+        env={**os.environ, **site()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert json.loads(done.stdout) == [], done.stderr

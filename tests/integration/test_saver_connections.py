@@ -1,0 +1,249 @@
+"""Pools after fork, live settings, and connections that break (R3, R11)."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from django.db import connections
+
+from holdfast.errors import ConfigurationError, DatabaseUnreachableError
+from holdfast.persistence import DjangoSaver
+from holdfast.persistence.connections import (
+    close_pools,
+    connect,
+    conninfo,
+    guard_session,
+    lending,
+    pool,
+    retrying,
+)
+from tests.integration.claims import a_checkpoint, claim, config_for
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _pools() -> Iterator[None]:
+    close_pools()
+    yield
+    close_pools()
+
+
+def backend(connection: psycopg.Connection[Any]) -> int:
+    return connection.info.backend_pid
+
+
+def test_the_pool_uses_the_live_database_of_the_alias() -> None:
+    with pool("default").connection() as connection:
+        row = connection.execute("SELECT current_database()").fetchone()
+    assert row == (connections["default"].settings_dict["NAME"],)
+    assert "test_" in conninfo("default")["dbname"]
+
+
+def test_options_of_the_alias_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {
+        "options": "-c search_path=pg_catalog,public",
+        "sslmode": "prefer",
+        "assume_role": "pg_monitor",
+    }
+    monkeypatch.setitem(connections["default"].settings_dict, "OPTIONS", options)
+    with connect("default") as connection:
+        row = connection.execute(
+            "SELECT current_setting('search_path'), current_user::text, current_setting('application_name')"
+        ).fetchone()
+    assert row == ("pg_catalog,public", "pg_monitor", "holdfast")
+    assert conninfo("default")["sslmode"] == "prefer"
+    assert conninfo("default")["prepare_threshold"] == 0
+
+
+def test_behind_a_pooler_nothing_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connections["default"].settings_dict, "DISABLE_SERVER_SIDE_CURSORS", True)
+    assert conninfo("default")["prepare_threshold"] is None
+
+
+def test_an_unknown_alias_is_a_typed_error() -> None:
+    with pytest.raises(ConfigurationError, match="no such alias"):
+        DjangoSaver(using="nowhere").get_tuple(config_for("t"))
+
+
+def test_sessions_have_the_limits_of_r11(settings: Any) -> None:
+    settings.HOLDFAST = {"IDLE_IN_TRANSACTION": 7, "LEASE": 12}
+    show = "SELECT current_setting('idle_in_transaction_session_timeout'), current_setting('client_connection_check_interval')"
+    with connect("default") as connection:
+        assert connection.execute(show).fetchone() == ("7s", "4s")
+    guard_session(connections["default"])
+    with connections["default"].cursor() as cursor:
+        cursor.execute(show)
+        assert cursor.fetchone() == ("7s", "4s")
+    connections["default"].close()
+
+
+def test_there_are_never_more_connections_than_the_pool_size(settings: Any) -> None:
+    settings.HOLDFAST = {"POOL_SIZE": 2}
+    seen: set[int] = set()
+    gate = threading.Barrier(2)
+
+    def use(meet: bool) -> None:
+        with pool("default").connection() as connection:
+            seen.add(backend(connection))
+            if meet:
+                gate.wait(10)
+
+    threads = [threading.Thread(target=use, args=(number < 2,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(seen) == 2
+
+
+def test_a_transaction_left_open_is_rolled_back() -> None:
+    with pool("default").connection() as connection:
+        first = backend(connection)
+        connection.execute("BEGIN")
+    with pool("default").connection() as connection:
+        assert backend(connection) == first
+        assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+
+
+def test_a_child_opens_its_own_connections_and_leaves_the_parents_alone() -> None:
+    with pool("default").connection() as connection:
+        parent = backend(connection)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with pool("default").connection() as own:
+                os.write(writer, str(backend(own)).encode())
+            close_pools()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    with os.fdopen(reader) as answers:
+        assert int(answers.read()) != parent
+    with pool("default").connection() as connection:
+        assert backend(connection) == parent
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_p2_a_broken_connection_costs_a_node_nothing() -> None:
+    fence = claim()
+    saver = DjangoSaver(fence=fence)
+    checkpoint, versions = a_checkpoint(saver, n=[1])
+    saver.put(config_for(fence.thread_id), checkpoint, {}, versions)
+    with pool("default").connection() as connection, connect("default") as killer:
+        killer.execute("SELECT pg_terminate_backend(%s)", [backend(connection)])
+        # The client has not noticed yet: its next statement will.
+    again, versions = a_checkpoint(saver, n=[2])
+    saver.put(config_for(fence.thread_id), again, {}, versions)
+    found = saver.get_tuple(config_for(fence.thread_id))
+    assert found is not None
+    assert found.checkpoint["channel_values"] == {"n": [2]}
+
+
+def test_r3_a_write_whose_commit_is_unknown_is_repeated() -> None:
+    fence = claim()
+    saver = DjangoSaver(fence=fence)
+    checkpoint, versions = a_checkpoint(saver, n=[1])
+    answers = iter([True, False])
+    original = psycopg.Cursor.fetchall
+
+    def breaks_once(cursor: psycopg.Cursor[Any]) -> Any:
+        rows = original(cursor)
+        if next(answers, False):  # committed, but the answer is lost
+            cursor.connection.close()
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+        return rows
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(psycopg.Cursor, "fetchall", breaks_once)
+        saver.put(config_for(fence.thread_id), checkpoint, {}, versions)
+    assert fence.entered
+    assert not fence.lost
+    assert len(list(saver.list(config_for(fence.thread_id)))) == 1
+
+
+def test_a_database_that_does_not_answer_is_a_typed_error_after_the_given_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(connections["default"].settings_dict, "PORT", "1")
+    with pytest.raises(DatabaseUnreachableError) as caught:
+        retrying("default", lambda connection: None, seconds=0.1)
+    assert caught.value.alias == "default"
+
+
+def test_other_errors_are_not_repeated() -> None:
+    tries = []
+
+    def work(connection: psycopg.Connection[Any]) -> None:
+        tries.append(1)
+        connection.execute("SELECT 1/0")
+
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        retrying("default", work)
+    assert len(tries) == 1
+
+
+def test_a_lent_connection_sees_what_is_not_committed() -> None:
+    with connect("default") as connection:
+        with connection.transaction(force_rollback=True), lending("default", connection):
+            saver, thread_id = DjangoSaver(), str(uuid4())
+            checkpoint, versions = a_checkpoint(saver, n=[1])
+            saver.put(config_for(thread_id), checkpoint, {}, versions)
+            assert saver.get_tuple(config_for(thread_id)) is not None
+    assert DjangoSaver().get_tuple(config_for(thread_id)) is None
+
+
+def test_djangos_own_connection_can_be_lent() -> None:
+    from django.db import transaction
+
+    fence = claim()
+    with transaction.atomic():
+        wrapper = connections["default"]
+        wrapper.ensure_connection()
+        with lending("default", wrapper.connection):
+            saver = DjangoSaver(fence=fence)
+            checkpoint, versions = a_checkpoint(saver, n=[1])
+            saver.put(config_for(fence.thread_id), checkpoint, {"a": 1}, versions)
+            found = saver.get_tuple(config_for(fence.thread_id))
+            assert found is not None
+            assert found.checkpoint["channel_values"] == {"n": [1]}
+        transaction.set_rollback(True)
+    assert DjangoSaver().get_tuple(config_for(fence.thread_id)) is None
+
+
+def test_the_server_may_be_restarted_between_two_checkpoints(
+    own_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in own_server.settings.items():
+        monkeypatch.setitem(connections["default"].settings_dict, key, value)
+    saver, thread_id = DjangoSaver(), str(uuid4())
+    retrying("default", lambda connection: own_server.make_tables(connection))
+    checkpoint, versions = a_checkpoint(saver, n=[1])
+    saver.put(config_for(thread_id), checkpoint, {}, versions)
+    own_server.stop("immediate")
+    starter = threading.Thread(target=own_server.start)
+    starter.start()
+    saver.put_writes(config_for(thread_id, checkpoint_id=checkpoint["id"]), [("n", [2])], "task")
+    starter.join(30)
+    found = saver.get_tuple(config_for(thread_id))
+    assert found is not None
+    assert found.pending_writes == [("task", "n", [2])]
+    close_pools()
+
+
+@pytest.fixture
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from tests.integration.server import OwnServer
+
+    server = OwnServer(tmp_path_factory.mktemp("pg"))
+    server.start()
+    yield server
+    server.stop("immediate")

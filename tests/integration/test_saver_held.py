@@ -1,0 +1,140 @@
+"""Writes that go along with the checkpoint after them: one statement a step, and nobody waits long (P2, P3)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.serde.types import INTERRUPT
+
+from holdfast.errors import LeaseLostError
+from holdfast.persistence import DjangoSaver
+from holdfast.persistence.connections import close_pools
+from holdfast.persistence.ids import new_token
+from holdfast.persistence.models import Checkpoint, CheckpointWrite, RunRow
+from holdfast.persistence.saver import held, synchronous
+from tests.integration.claims import a_checkpoint, chain, claim, config_for
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _pools() -> Iterator[None]:
+    yield
+    close_pools()
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the fenced statements, in the order in which they are sent."""
+    sent: list[str] = []
+    original = synchronous.SyncSaver._fenced
+
+    def recording(self: Any, name: str, params: Any, fence: Any) -> None:
+        sent.append(name)
+        original(self, name, params, fence)
+
+    monkeypatch.setattr(synchronous.SyncSaver, "_fenced", recording)
+    return sent
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held, "HOLD", 10.0)
+
+
+class Waiting(threading.Thread):
+    """One put_writes on a thread of its own, as LangGraph does it, up to where it waits."""
+
+    def __init__(self, saver: DjangoSaver, config: Any, writes: list[tuple[str, Any]], task: str) -> None:
+        super().__init__()
+        self.error: BaseException | None = None
+        self._arguments = (config, writes, task, "~path")
+        self._saver = saver
+        self.start()
+        deadline = time.monotonic() + 10
+        while task not in self._held() and self.is_alive() and time.monotonic() < deadline:
+            pass
+
+    def _held(self) -> list[str]:
+        return [batch.task_id for batches in list(self._saver._held._waiting.values()) for batch in batches]
+
+    def run(self) -> None:
+        try:
+            self._saver.put_writes(*self._arguments)
+        except BaseException as error:
+            self.error = error
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_step_of_a_chain_costs_one_statement(statements: list[str]) -> None:
+    fence = claim()
+    graph = chain(10).compile(checkpointer=DjangoSaver(fence=fence))
+    result = graph.invoke({"items": [], "count": 0}, config_for(fence.thread_id), durability="sync")
+    assert result["count"] == 10
+    assert set(statements) == {"saver_put_fenced"}
+    assert len(statements) == 12
+    assert CheckpointWrite.objects.filter(thread_id=fence.thread_id, channel="items").count() == 11
+
+
+@pytest.mark.usefixtures("patient")
+def test_p2_a_stale_step_loses_its_writes_with_its_checkpoint() -> None:
+    fence = claim()
+    saver = DjangoSaver(fence=fence)
+    first, versions = a_checkpoint(saver, n=1)
+    config = saver.put(config_for(fence.thread_id), first, {}, versions)
+    waiting = Waiting(saver, config, [("n", 2)], "task")
+    RunRow.objects.filter(id=fence.run_id).update(token=new_token())
+    second, versions = a_checkpoint(saver, n=2)
+    with pytest.raises(LeaseLostError):
+        saver.put(config, second, {}, versions)
+    waiting.join(10)
+    assert isinstance(waiting.error, LeaseLostError)
+    assert Checkpoint.objects.filter(thread_id=fence.thread_id).count() == 1
+    assert not CheckpointWrite.objects.filter(thread_id=fence.thread_id).exists()
+
+
+def test_p3_a_finished_task_is_durable_although_its_sibling_still_runs() -> None:
+    fence = claim()
+    saver = DjangoSaver(fence=fence)
+    first, versions = a_checkpoint(saver, n=1)
+    config = saver.put(config_for(fence.thread_id), first, {}, versions)
+    saver.put_writes(config, [("n", 2)], "quick")  # no checkpoint follows
+    assert CheckpointWrite.objects.filter(thread_id=fence.thread_id, task_id="quick").count() == 1
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_checkpoint_takes_only_the_writes_of_the_one_before_it() -> None:
+    fence = claim()
+    saver = DjangoSaver(fence=fence)
+    first, versions = a_checkpoint(saver, n=1)
+    config = saver.put(config_for(fence.thread_id), first, {}, versions)
+    two = [Waiting(saver.with_allowlist([("a", "B")]), config, [("n", 2), ("m", [3])], "one")]
+    two.append(Waiting(saver, config, [("n", 4)], "two"))
+    child = config_for(fence.thread_id, checkpoint_ns="child:1", checkpoint_id=first["id"])
+    other = Waiting(saver, child, [("n", 5)], "child")
+    second, versions = a_checkpoint(saver, n=2)
+    saver.put(config, second, {}, versions)
+    for each in two:
+        each.join(10)
+        assert not each.is_alive()
+        assert each.error is None
+    assert other.is_alive()
+    found = saver.get_tuple(config)
+    assert found is not None
+    assert found.pending_writes == [("one", "n", 2), ("one", "m", [3]), ("two", "n", 4)]
+    third, versions = a_checkpoint(saver, n=3)
+    saver.put(child, third, {}, versions)
+    other.join(10)
+    assert other.error is None
+
+
+@pytest.mark.usefixtures("patient")
+def test_p13_questions_never_wait(statements: list[str]) -> None:
+    fence = claim()
+    saver = DjangoSaver(fence=fence)
+    saver.put_writes(config_for(fence.thread_id, checkpoint_id="c"), [(INTERRUPT, [1])], "task")
+    assert statements == ["saver_put_writes_fenced"]
