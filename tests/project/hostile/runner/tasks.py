@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from .models import Order
+from .models import Order  # noqa: TID251 - its own app
 
 
 @shared_task
