@@ -133,7 +133,8 @@ class Heartbeat:
     def _heed(self, execution: Execution, beat: Beat) -> None:
         now = time.monotonic()
         if not beat.held:
-            self._outlived(execution, now)
+            if not execution.settling:
+                self._outlived(execution, now)
             return
         execution.lost_since = None
         if not beat.cancel:
