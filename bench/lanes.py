@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,20 @@ from bench.servers import Postgres, Redis
 HOLDFAST = "Holdfast, PostgreSQL broker"
 ON_REDIS = "Holdfast, Redis broker"
 STOCK = "bare Celery task, stock PostgresSaver, Redis broker"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Burst:
+    """What one burst of runs showed."""
+
+    working: float
+    """Runs a second, from the first that began to the last that returned."""
+    overall: float
+    """Runs a second, from the moment when the caller began to hand them in."""
+    handing_in: float
+    """Milliseconds a run that handing in cost the caller."""
+    cpu: float
+    """Milliseconds of processor time a run, of the worker's processes."""
 
 
 class Lane:
@@ -68,9 +83,10 @@ class Lane:
             self._worker.kill()
             self._worker = None
 
-    def burst(self, graph: str, count: int, *, seconds: float = 120) -> float:
-        """Runs a second: from the first that was enqueued to the last that returned."""
+    def burst(self, graph: str, count: int, *, seconds: float = 120) -> Burst:
+        """Hand in ``count`` runs and wait until all have returned. Raises BenchError unless each ran once."""
         self.ends_file.write_text("")
+        before = self.worker.cpu_seconds()
         sent = self.driver.ask("burst", graph=graph, count=count)
         end = time.monotonic() + seconds
         while len(lines := read_lines(self.ends_file)) < count:
@@ -81,7 +97,13 @@ class Lane:
             seen = self.driver.ask("look", ids=sent["ids"])
             if seen != {"succeeded": count, "deliveries": count}:
                 raise BenchError(f"{self.name}: of {count} runs: {seen}")
-        return count / (max(float(at) for _, at in lines) - sent["began"])
+        last = max(float(at) for _, _, at in lines)
+        return Burst(
+            working=count / (last - min(float(at) for _, at, _ in lines)),
+            overall=count / (last - sent["began"]),
+            handing_in=(sent["sent"] - sent["began"]) / count * 1000,
+            cpu=(self.worker.cpu_seconds() - before) / count * 1000,
+        )
 
 
 class Lanes:

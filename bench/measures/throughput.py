@@ -7,7 +7,7 @@ the rate on a machine that does other things too; PostgreSQL's and Redis's own i
 
 from __future__ import annotations
 
-from bench.lanes import STOCK
+from bench.lanes import STOCK, Burst
 from bench.order import Order
 from bench.report import Line
 
@@ -16,30 +16,31 @@ WARM_UP = 20  # runs
 
 
 def measure(order: Order) -> list[Line]:
-    """Runs a second of each lane, and the ratios."""
+    """Runs a second of each lane, the ratios, and what a run cost worker and caller."""
     size = max(order.runs // ROUNDS, 1)
-    spent: dict[str, list[float]] = {name: [] for name in order.lanes.names()}
-    found: dict[str, list[float]] = {name: [] for name in order.lanes.names()}
+    found: dict[str, list[Burst]] = {name: [] for name in order.lanes.names()}
     for name in found:
-        lane = order.lanes.get(name)
-        _ = lane.worker
-        lane.burst("bench_ten", WARM_UP)
+        order.lanes.get(name).burst("bench_ten", WARM_UP)
     for number in range(ROUNDS):
-        for name, rates in found.items():
-            lane = order.lanes.get(name)
-            before = lane.worker.cpu_seconds()
-            rates.append(lane.burst("bench_ten", size))
-            spent[name].append((lane.worker.cpu_seconds() - before) / size * 1000)
-            order.tell(f"throughput: round {number + 1} of {ROUNDS}, {name}: {rates[-1]:.1f} runs/s")
+        for name, bursts in found.items():
+            bursts.append(order.lanes.get(name).burst("bench_ten", size))
+            order.tell(f"throughput: round {number + 1} of {ROUNDS}, {name}: {bursts[-1].working:.1f} runs/s")
     part = f"{ROUNDS} × {size} runs of 10 steps, two prefork children"
-    lines = [Line(part=part, what=name, unit="runs/s", values=rates) for name, rates in found.items()]
-    lines += [
-        Line(part=part, what=f"{name}: CPU of the worker", unit="ms a run", values=values)
-        for name, values in spent.items()
-    ]
-    for name, rates in found.items():
+    lines = []
+    for name, bursts in found.items():
+        lines.append(Line(part=part, what=name, unit="runs/s", values=[b.working for b in bursts]))
         if STOCK in found and name != STOCK:
-            ratios = [ours / theirs for ours, theirs in zip(rates, found[STOCK], strict=True)]
+            pairs = list(zip(bursts, found[STOCK], strict=True))
             what = f"{name} ÷ bare Celery task"
+            ratios = [ours.working / theirs.working for ours, theirs in pairs]
             lines.append(Line(part=part, what=what, unit="", values=ratios, target="≥ 1.0", digits=2))
+            ratios = [ours.overall / theirs.overall for ours, theirs in pairs]
+            what += ", with handing in"
+            lines.append(Line(part=part, what=what, unit="", values=ratios, digits=2))
+    for name, bursts in found.items():
+        for what, values in (
+            ("CPU of the worker", [b.cpu for b in bursts]),
+            ("the caller, handing in", [b.handing_in for b in bursts]),
+        ):
+            lines.append(Line(part=part, what=f"{name}: {what}", unit="ms a run", values=values))
     return lines

@@ -10,6 +10,8 @@ from celery import Celery, signals
 
 from bench.project.chains import leave_line, read_lines
 
+_began: list[float] = []
+
 
 def configure(app: Celery) -> None:
     """Late acknowledgement, one message at a time, no results, no events."""
@@ -34,13 +36,19 @@ def ends_path() -> str:
 
 def ends() -> dict[str, float]:
     """When each task returned, by its id, in seconds since the epoch."""
-    return {task_id: float(at) for task_id, at in read_lines(ends_path())}
+    return {task_id: float(at) for task_id, _, at in read_lines(ends_path())}
+
+
+@signals.task_prerun.connect
+def _begins(**_: Any) -> None:
+    """When a task begins is the same clock, and the same cost, for both."""
+    _began.append(time.time())
 
 
 @signals.task_postrun.connect
 def _ended(task_id: str = "", **_: Any) -> None:
-    """Say when a task returned: the same clock, and the same cost, for both."""
-    leave_line(ends_path(), f"{task_id} {time.time():.6f}")
+    """Say when a task began and returned."""
+    leave_line(ends_path(), f"{task_id} {_began.pop():.6f} {time.time():.6f}")
 
 
 @signals.worker_ready.connect
