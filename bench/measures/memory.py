@@ -8,12 +8,12 @@ from bench.lanes import HOLDFAST
 from bench.order import Order
 from bench.report import Line
 
-MIB = 1024 * 1024
+MEGABYTE = 1_000_000
 SETTLE = 2.0  # seconds: the children have started their heartbeats by then
 
 
 def measure(order: Order) -> list[Line]:
-    """MiB of an idle child, fresh, and after it has executed some runs."""
+    """Megabytes of an idle child, fresh, and after it has executed some runs."""
     lane = order.lanes.get(HOLDFAST)
     lines = []
     lane.end_worker()
@@ -25,13 +25,13 @@ def measure(order: Order) -> list[Line]:
         time.sleep(SETTLE)
         children = [child.memory_full_info() for child in lane.worker.family[1:]]
         for kind in ("rss", "pss", "uss"):
-            values = [getattr(child, kind) / MIB for child in children if hasattr(child, kind)]
+            values = [getattr(child, kind) / MEGABYTE for child in children if hasattr(child, kind)]
             if values:
                 lines.append(
                     Line(
                         part="an idle prefork child",
                         what=f"{kind.upper()}, {title}",
-                        unit="MiB",
+                        unit="MB",
                         values=values,
                         target="≤ 130 MB" if kind == "rss" else "",
                     )
