@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
@@ -213,7 +213,7 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and value > 0
 
 
-_CONFIG_TYPES = (
+_CONFIG_TYPES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("configurable", lambda value: isinstance(value, dict), "a mapping"),
     ("metadata", lambda value: isinstance(value, dict), "a mapping"),
     (
