@@ -110,6 +110,8 @@ class Heartbeat:
                 cursor.execute("SELECT 1")
         process.beaten(session)
         for execution in executions.values():
+            if execution.fence.progressed:
+                process.admit_others(execution.place)
             self._write_timeline(execution)
 
     def _open_session(self) -> Session:
@@ -131,7 +133,8 @@ class Heartbeat:
     def _heed(self, execution: Execution, beat: Beat) -> None:
         now = time.monotonic()
         if not beat.held:
-            self._outlived(execution, now)
+            if not execution.settling:
+                self._outlived(execution, now)
             return
         execution.lost_since = None
         if not beat.cancel:
