@@ -95,7 +95,7 @@ def test_the_project_s_own_celery_settings_stay_its_own(project: Project) -> Non
 
 
 def test_run_now_works_in_the_project_s_own_test_cases(project: Project) -> None:
-    out = project.manage("test", "--verbosity=1")
+    out = project.manage("test", "--noinput")
     assert "OK" in out
     assert "Ran 6 tests" in out
 
