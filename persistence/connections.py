@@ -277,6 +277,13 @@ def drop_dead_django_connections() -> None:
             wrapper.close()
 
 
+def close_django_connections() -> None:
+    """Close this thread's Django connections that have no transaction open."""
+    for wrapper in connections.all(initialized_only=True):
+        if not wrapper.in_atomic_block:
+            wrapper.close()
+
+
 def _has_news(raw: Any) -> bool:
     try:
         ready, _, _ = select.select([raw.fileno()], [], [], 0)

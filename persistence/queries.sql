@@ -171,9 +171,19 @@ WHERE r.id = %(id)s AND r.thread_id = thread.id AND r.status = 'interrupted'
     AND r.questions = %(questions)s
 RETURNING r.*;
 
+-- name: run_requeue_updated
+-- Queues an interrupted run after its thread's state was written, without questions or answers: those
+-- that were open belong to a checkpoint that is no longer the newest (R5). The caller holds the thread.
+UPDATE holdfast_run SET
+    status = 'queued', questions = NULL, answers_type = NULL, answers = NULL,
+    not_before = holdfast_now(), rung_at = holdfast_now(), rings = 1
+WHERE id = %(id)s AND status = 'interrupted' AND questions = %(questions)s
+RETURNING *;
+
 -- name: run_retry
--- Queues an ended run again. Refused once a later run has entered its thread, once its own checkpoints
--- are gone, and while another run holds the thread (R5).
+-- Queues an ended run again. Refused once a later run has entered its thread, or its own checkpoints are
+-- gone (R5). One that has entered holds its thread from now on, so that nobody enters before it goes on;
+-- the unique index refuses that while another holds it.
 WITH thread AS MATERIALIZED (
     SELECT id FROM holdfast_thread
     WHERE id = (SELECT thread_id FROM holdfast_run WHERE id = %(id)s) FOR KEY SHARE
@@ -183,6 +193,7 @@ WITH thread AS MATERIALIZED (
 UPDATE holdfast_run r SET
     status = 'queued', finished_at = NULL, error = NULL, questions = NULL, answers_type = NULL,
     answers = NULL, crashes = 0, crash_marker = NULL, deadline = NULL, not_before = holdfast_now(),
+    holds_thread = EXISTS (SELECT FROM holdfast_entry mine WHERE mine.run_id = r.id),
     rung_at = holdfast_now(), rings = 1
 FROM thread
 WHERE r.id = %(id)s AND r.thread_id = thread.id AND r.status IN ('failed', 'cancelled')
@@ -205,6 +216,8 @@ RETURNING r.*;
 -- name: run_retry_obstacle
 -- Why a retry was refused.
 SELECT r.status, r.holds_thread,
+    (SELECT other.id FROM holdfast_run other
+        WHERE other.thread_id = r.thread_id AND other.holds_thread AND other.id <> r.id) AS holder,
     (SELECT later.run_id FROM holdfast_entry later JOIN holdfast_entry mine ON mine.run_id = r.id
         WHERE later.thread_id = r.thread_id AND later.run_id <> r.id
             AND later.checkpoint_id > mine.checkpoint_id
@@ -400,7 +413,8 @@ RETURNING r.*;
 
 -- name: run_questions_held
 -- For the question of each id: the deepest namespace whose newest checkpoint holds it, the task that asks,
--- and the bytes of that task's answers so far (R7).
+-- and the bytes of that task's answers so far (R7). A @task that asks has written the question under itself
+-- and under the node that called it; the answers stand under the @task, whose path is the longer one.
 WITH newest AS MATERIALIZED (
     SELECT DISTINCT ON (checkpoint_ns) checkpoint_ns, checkpoint_id FROM checkpoints
     WHERE thread_id = %(thread_id)s ORDER BY checkpoint_ns, checkpoint_id DESC
@@ -414,7 +428,8 @@ LEFT JOIN checkpoint_writes resumed
     ON resumed.thread_id = %(thread_id)s AND resumed.checkpoint_ns = w.checkpoint_ns
     AND resumed.checkpoint_id = w.checkpoint_id AND resumed.task_id = w.task_id
     AND resumed.channel = '__resume__'
-ORDER BY length(w.checkpoint_ns) - length(replace(w.checkpoint_ns, '|', '')) + (w.checkpoint_ns <> '')::int DESC;
+ORDER BY length(w.checkpoint_ns) - length(replace(w.checkpoint_ns, '|', '')) + (w.checkpoint_ns <> '')::int DESC,
+    length(w.task_path) DESC;
 
 -- name: run_answer_states
 -- For each (namespace, checkpoint, task) that a question was asked at: whether the checkpoint is still its
@@ -715,8 +730,9 @@ WHERE e.run_id = %(run_id)s AND e.begun_at > coalesce((
 LIMIT 1
 
 -- name: thread_fork
--- Copies a checkpoint with its past, values and writes to a thread that does not exist yet; the graph's
--- name goes along in a cancelled run's place: the target's first run decides it.
+-- Copies a checkpoint with its past, values and writes to a thread that does not exist yet. The writes of
+-- the checkpoint itself are results that wait for their siblings only if no checkpoint has followed it;
+-- otherwise they belong to what followed, and the branch would take them for its own.
 WITH RECURSIVE target AS (
     INSERT INTO holdfast_thread (id, created_at) VALUES (%(target)s, holdfast_now())
     ON CONFLICT DO NOTHING RETURNING id
@@ -747,6 +763,11 @@ WITH RECURSIVE target AS (
     SELECT target.id, '', w.checkpoint_id, w.task_id, w.idx, w.channel, w.type, w.blob, w.task_path
     FROM target, past JOIN checkpoint_writes w
         ON w.thread_id = past.thread_id AND w.checkpoint_ns = '' AND w.checkpoint_id = past.checkpoint_id
+    WHERE w.checkpoint_id <> %(checkpoint_id)s OR NOT EXISTS (
+        SELECT FROM checkpoints followed
+        WHERE followed.thread_id = past.thread_id AND followed.checkpoint_ns = ''
+            AND followed.parent_checkpoint_id = w.checkpoint_id
+    )
 )
 SELECT count(*) FROM copied
 

@@ -129,6 +129,13 @@ def answer(run: Run, answers: tuple[str, bytes | None]) -> Run | None:
     return as_run(row) if row else None
 
 
+def requeue_updated(run: Run) -> Run | None:
+    """Queue an interrupted run whose thread's state was just written; None if it is not what ``run`` shows."""
+    questions = Jsonb([question_row(question) for question in run.questions])
+    row = first(execute("run_requeue_updated", {"id": run.id, "questions": questions}))
+    return as_run(row) if row else None
+
+
 def retry(run_id: RunId) -> Run | None:
     """Queue a failed or cancelled run again; None if R5 refuses: ``retry_obstacle`` says why."""
     try:

@@ -63,10 +63,11 @@ def explain(error: BaseException) -> str | None:
     """One line that says what, where and how to mend it; None for what is a bug and wants a traceback."""
     from django.core.exceptions import ImproperlyConfigured
     from django.db import OperationalError, ProgrammingError
+    from psycopg import OperationalError as DirectOperationalError  # of connections that are not Django's
 
     if isinstance(error, HoldfastError):
         return _one_line(error.message)
-    if isinstance(error, OperationalError):
+    if isinstance(error, OperationalError | DirectOperationalError):
         return _one_line(database_unreachable(error).message)
     if isinstance(error, ProgrammingError) and _is_missing_table(error):
         return _one_line(not_migrated().message)
@@ -103,7 +104,7 @@ def not_migrated() -> NotMigratedError:
 
 
 def _is_missing_table(error: Exception) -> bool:
-    # 42P01 undefined table, 42703 undefined column, 42883 undefined function
+    # Django's error wraps psycopg's. 42P01 undefined table, 42703 undefined column, 42883 undefined function
     return getattr(error.__cause__, "sqlstate", None) in {"42P01", "42703", "42883"}
 
 

@@ -65,6 +65,8 @@ def _refusal(run_id: RunId) -> RetryRefusedError:
             f"run {later} has entered its thread since, and the retry would go on from that run's state; "
             "use holdfast.fork(thread_id, checkpoint_id) to go on from its own"
         )
+    elif holder := obstacle.get("holder"):
+        reason = f"run {holder} holds its thread; wait for that run's end, or use holdfast.fork()"
     else:
         reason = (
             "its checkpoints have been deleted; use holdfast.fork() from one that is left, or enqueue it anew"

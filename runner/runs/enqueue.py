@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
 from django.db import connections, transaction
@@ -63,8 +63,8 @@ def enqueue(requests: Sequence[Request]) -> list[Run]:
                 )
         ring = [
             ledger.bell(stored)
-            for run, (stored, _, created) in zip(new, inserted, strict=True)
-            if created and run.delay == 0
+            for stored, _, created in inserted
+            if created and stored.not_before <= stored.created_at  # what is due later, the sweep rings (R15)
         ]
         transaction.on_commit(lambda: _ring(ring), using=ledger.alias(), robust=True)
         displaced = any(run.multitask_strategy in {"interrupt", "rollback"} for run in new)
@@ -114,6 +114,8 @@ def _checked(request: Request) -> NewRun:
         raise InvalidInputError("priority is a whole number from 0 (last) to 9 (first).", field="priority")
     delay, due_at = _when("run_after", request.run_after)
     deadline_delay, deadline_at = _when("deadline", request.deadline)
+    if request.deadline is not None:
+        _refuse_past_deadline(delay, due_at, deadline_delay, deadline_at)
     stored = codec.dumps(request.input, field="input", extra=spec.allowlist)
     if stored[1] is not None and len(stored[1]) > settings().MAX_INPUT:
         raise InvalidInputError(
@@ -172,6 +174,18 @@ def _when(field_name: str, value: When) -> tuple[float | None, datetime | None]:
     return float(value), None
 
 
+def _refuse_past_deadline(
+    delay: float | None, due_at: datetime | None, deadline_delay: float | None, deadline_at: datetime | None
+) -> None:
+    """A deadline that no execution can meet is a mistake; this process's clock is good enough to see it."""
+    now = datetime.now(UTC)
+    due = max(now, due_at) if due_at else now + timedelta(seconds=delay or 0.0)
+    if (deadline_at or now + timedelta(seconds=deadline_delay or 0.0)) <= due:
+        raise InvalidInputError(
+            "deadline lies in the past, or not after run_after: the run could only fail.", field="deadline"
+        )
+
+
 def _name(field_name: str, value: str | None, longest: int) -> str | None:
     if value is None:
         return None
@@ -195,6 +209,23 @@ def _plain(field_name: str, value: Mapping[str, Any] | None) -> dict[str, Any]:
     return dict(json.loads(text))
 
 
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+_CONFIG_TYPES = (
+    ("configurable", lambda value: isinstance(value, dict), "a mapping"),
+    ("metadata", lambda value: isinstance(value, dict), "a mapping"),
+    (
+        "tags",
+        lambda value: isinstance(value, list) and all(isinstance(tag, str) for tag in value),
+        "a list of str",
+    ),
+    ("recursion_limit", _is_count, "a whole number from 1"),
+    ("max_concurrency", _is_count, "a whole number from 1"),
+)
+
+
 def _config(value: Mapping[str, Any] | None) -> dict[str, Any]:
     config = _plain("config", value)
     if unknown := sorted(
@@ -205,6 +236,9 @@ def _config(value: Mapping[str, Any] | None) -> dict[str, Any]:
             "max_concurrency.",
             field=f"config.{unknown[0]}",
         )
+    for key, fits, kind in _CONFIG_TYPES:
+        if key in config and not fits(config[key]):
+            raise InvalidInputError(f"config.{key} is {kind}.", field=f"config.{key}")
     for key in config.get("configurable", {}):
         if key in RESERVED or key.startswith("__"):
             raise InvalidInputError(

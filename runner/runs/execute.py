@@ -157,7 +157,7 @@ def _attached(spec: GraphSpec, execution: Execution) -> AnyPregel:
 def _attempt(claim: Claim, execution: Execution, spec: GraphSpec) -> Attempt:
     answers: dict[str, Any] = {}
     if claim.answers is not None:
-        given = claim.answers.value
+        given = claim.answers.value or {}  # null: the state was updated instead of answering
         with ledger.pooled():
             answers = questions.to_send(claim.run.thread_id, claim.run.questions, given, spec.allowlist)
     return Attempt(

@@ -110,6 +110,8 @@ class Heartbeat:
                 cursor.execute("SELECT 1")
         process.beaten(session)
         for execution in executions.values():
+            if execution.fence.progressed:
+                process.admit_others(execution.place)
             self._write_timeline(execution)
 
     def _open_session(self) -> Session:

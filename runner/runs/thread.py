@@ -12,13 +12,15 @@ from uuid import uuid4
 
 from django.db import connections, transaction
 from langchain_core.runnables import RunnableConfig
+from langgraph.errors import InvalidUpdateError
 from langgraph.pregel import Pregel
 from langgraph.types import StateSnapshot
 
-from holdfast.errors import ThreadBusyError, ThreadNotFoundError
+from holdfast.errors import InvalidInputError, ThreadBusyError, ThreadNotFoundError
 from holdfast.graphs import registry
 from holdfast.persistence import DjangoSaver, ledger
 from holdfast.persistence.ids import ThreadId, parse_thread_id
+from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.records import Run
 from holdfast.runner import dispatch
 
@@ -46,9 +48,14 @@ def update_state(thread_id: str, values: Any, *, as_node: str | None = None) -> 
         holder = ledger.holder(thread)
         if holder is not None:
             _refuse_unless_waiting(thread, holder)
-        written = _graph(thread).update_state(_config(thread, None), values, as_node=as_node)
+        try:
+            written = _graph(thread).update_state(_config(thread, None, holder), values, as_node=as_node)
+        except InvalidUpdateError as error:
+            raise InvalidInputError(
+                f"Thread {thread!r} refuses the update: {error}.", field="values"
+            ) from error
         if holder is not None:
-            queued = ledger.answer(holder, ("null", None))
+            queued = ledger.requeue_updated(holder)
             if queued is None:
                 raise _busy(thread, holder, "was answered meanwhile")
             transaction.on_commit(
@@ -60,20 +67,24 @@ def update_state(thread_id: str, values: Any, *, as_node: str | None = None) -> 
 def fork(thread_id: str, checkpoint_id: str, *, new_thread_id: str | None = None) -> ThreadId:
     """A new thread whose newest checkpoint is a copy of that one, with its past; the new thread's id.
 
-    Raises ThreadBusyError if the target exists or the source is held, ThreadNotFoundError.
+    Of a checkpoint that others followed, the outcomes of the tasks after it are left behind: the branch
+    makes its own. Raises ThreadBusyError if the target exists or the source is held, ThreadNotFoundError.
     """
     source = parse_thread_id(thread_id)
     target = ThreadId(str(uuid4())) if new_thread_id is None else parse_thread_id(new_thread_id)
     with _alone(source):
         if (holder := ledger.holder(source)) is not None:
             raise _busy(source, holder, f"is {holder.status}")
-        copied = ledger.fork_thread(source, checkpoint_id, target)
-    if copied == 0:
-        raise ThreadNotFoundError(
-            f"Thread {source!r} has no checkpoint {checkpoint_id!r}, or thread {target!r} exists already.",
-            thread_id=source,
-            checkpoint_id=checkpoint_id,
-        )
+        if ledger.has_state(target) or ledger.lock_thread(target):
+            raise ThreadBusyError(
+                f"Thread {target!r} exists already; a fork makes a new one.", thread_id=target, run_id=None
+            )
+        if ledger.fork_thread(source, checkpoint_id, target) == 0:
+            raise ThreadNotFoundError(
+                f"Thread {source!r} has no checkpoint {checkpoint_id!r}.",
+                thread_id=source,
+                checkpoint_id=checkpoint_id,
+            )
     return target
 
 
@@ -87,7 +98,7 @@ def _alone(thread_id: ThreadId) -> Iterator[None]:
 
 
 def _refuse_unless_waiting(thread_id: ThreadId, holder: Run) -> None:
-    if not holder.questions:
+    if holder.status is not RunStatus.INTERRUPTED:
         raise _busy(thread_id, holder, f"is {holder.status}")
     if obstacle := ledger.update_obstacle(thread_id, holder.id):
         raise _busy(thread_id, holder, f"has {obstacle} that the update would repeat under another id")
@@ -111,8 +122,10 @@ def _graph(thread_id: ThreadId) -> Pregel[Any, Any, Any, Any]:
     return spec.compile().copy({"checkpointer": saver})
 
 
-def _config(thread_id: ThreadId, checkpoint_id: str | None) -> RunnableConfig:
+def _config(thread_id: ThreadId, checkpoint_id: str | None, holder: Run | None = None) -> RunnableConfig:
     configurable = {"thread_id": thread_id, "checkpoint_ns": ""}
     if checkpoint_id is not None:
         configurable["checkpoint_id"] = checkpoint_id
+    if holder is not None:  # the checkpoint is the run's own: its rollback deletes it
+        configurable["run_id"] = str(holder.id)
     return {"configurable": configurable}

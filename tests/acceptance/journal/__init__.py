@@ -1,0 +1,1 @@
+"""A Django app whose only content is graphs.py, for discovery to find."""

@@ -1,0 +1,252 @@
+"""P1, P11: what enqueue takes and what it refuses; an error has written nothing, and says what and where."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+import holdfast
+from holdfast.errors import (
+    HoldfastError,
+    IdempotencyConflictError,
+    InvalidInputError,
+    NotSerializableError,
+    RetryRefusedError,
+    RunEndedError,
+    RunNotFoundError,
+    RunNotWaitingError,
+    ThreadBusyError,
+    ThreadNotFoundError,
+    UnknownGraphError,
+    UnknownQuestionError,
+)
+from holdfast.persistence import ledger
+from holdfast.persistence.models import RunRow
+from holdfast.persistence.records import Bell
+from holdfast.testing import run_now
+from tests.acceptance.journal.pages import notes, page
+from tests.integration.lifecycle import Committing, bells, notes_of, nothing_written, written
+
+__all__ = ["bells"]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("bells")]
+
+NOBODY = "0197a000-0000-7000-8000-000000000000"
+YEAR = 365 * 86400.0
+
+
+class Unknown:
+    """A type that nobody has allowed."""
+
+
+@pytest.mark.parametrize(
+    ("error", "says", "arguments"),
+    [
+        (UnknownGraphError, "did you mean 'journal'", {"graph": "jurnal"}),
+        (UnknownGraphError, "no version '9'", {"version": "9"}),
+        (InvalidInputError, "name", {"input": {"name": 7}}),
+        (InvalidInputError, "name", {"input": {"notes": []}}),
+        (InvalidInputError, "journal", {"input": "text"}),
+        (NotSerializableError, "Unknown", {"context": Unknown()}),
+        (InvalidInputError, "run_after", {"run_after": -1}),
+        (InvalidInputError, "run_after", {"run_after": timedelta(seconds=-1)}),
+        (InvalidInputError, "run_after", {"run_after": 11 * YEAR}),
+        (InvalidInputError, "run_after", {"run_after": math.nan}),
+        (InvalidInputError, "run_after", {"run_after": "tomorrow"}),
+        (InvalidInputError, "time zone", {"run_after": datetime(2027, 1, 1)}),
+        (InvalidInputError, "year 9000", {"run_after": datetime(9000, 1, 1, tzinfo=UTC)}),
+        (InvalidInputError, "deadline", {"deadline": -0.5}),
+        (InvalidInputError, "deadline", {"deadline": 0}),
+        (InvalidInputError, "deadline", {"deadline": datetime(2020, 1, 1, tzinfo=UTC)}),
+        (InvalidInputError, "deadline", {"deadline": 10, "run_after": 20}),
+        (InvalidInputError, "1 to 255", {"thread_id": ""}),
+        (InvalidInputError, "1 to 255", {"thread_id": "x" * 256}),
+        (InvalidInputError, "control", {"thread_id": "a\nb"}),
+        (InvalidInputError, "control", {"thread_id": "a\0b"}),
+        (InvalidInputError, "str", {"thread_id": 7}),
+        (InvalidInputError, "priority", {"priority": 10}),
+        (InvalidInputError, "priority", {"priority": -1}),
+        (InvalidInputError, "priority", {"priority": True}),
+        (InvalidInputError, "queue", {"queue": ""}),
+        (InvalidInputError, "idempotency_key", {"idempotency_key": "a\x1fb"}),
+        (InvalidInputError, "idempotency_key", {"idempotency_key": "k" * 256}),
+        (InvalidInputError, "multitask_strategy", {"multitask_strategy": "queue"}),
+        (InvalidInputError, "metadata", {"metadata": {"a": object()}}),
+        (InvalidInputError, "NUL", {"metadata": {"a": "\0"}}),
+        (InvalidInputError, "config has no 'callbacks'", {"config": {"callbacks": []}}),
+        (
+            InvalidInputError,
+            "config.configurable.thread_id",
+            {"config": {"configurable": {"thread_id": "x"}}},
+        ),
+        (InvalidInputError, "config.configurable", {"config": {"configurable": []}}),
+        (InvalidInputError, "config.recursion_limit", {"config": {"recursion_limit": 0}}),
+        (InvalidInputError, "config.recursion_limit", {"config": {"recursion_limit": "many"}}),
+        (InvalidInputError, "config.tags", {"config": {"tags": "text"}}),
+        (InvalidInputError, "config.metadata", {"config": {"metadata": 7}}),
+        (InvalidInputError, "metadata", {"metadata": "text"}),
+    ],
+)
+def test_p11_the_door_is_shut_to_nonsense(
+    error: type[HoldfastError], says: str, arguments: dict[str, Any]
+) -> None:
+    request: dict[str, Any] = {"graph": "journal", "input": page("a"), **arguments}
+    with pytest.raises(error, match=says.replace(".", r"\.")):
+        holdfast.enqueue(**request)
+    assert nothing_written()
+    with pytest.raises(error):  # nor does a good request beside it come through
+        holdfast.enqueue_many([{"graph": "journal", "input": page("good")}, request])
+    assert nothing_written()
+
+
+def test_p11_requests_about_nothing_are_told_so() -> None:
+    for refused in (holdfast.get, holdfast.cancel, holdfast.retry, holdfast.wait):
+        with pytest.raises(RunNotFoundError, match=NOBODY):
+            refused(NOBODY)  # type: ignore[operator]
+        with pytest.raises(InvalidInputError, match="no run id"):
+            refused("seven")  # type: ignore[operator]
+    with pytest.raises(RunNotFoundError):
+        holdfast.resume(NOBODY, "yes")
+    for refused in (
+        holdfast.state,
+        lambda t: list(holdfast.history(t)),
+        lambda t: holdfast.update_state(t, {}),
+    ):
+        with pytest.raises(ThreadNotFoundError):
+            refused("nowhere")
+    with pytest.raises(ThreadNotFoundError):
+        holdfast.fork("nowhere", "1")
+    assert nothing_written()
+
+
+def test_p11_requests_in_the_wrong_state_are_told_so() -> None:
+    asking = written("asks", ask_at=0)
+    with pytest.raises(UnknownQuestionError, match="does not ask"):
+        holdfast.resume(asking.id, {"0" * 32: "yes"})
+    with pytest.raises(RetryRefusedError, match="it is interrupted"):
+        holdfast.retry(asking.id)
+    with pytest.raises(NotSerializableError):
+        holdfast.resume(asking.id, Unknown())
+    assert holdfast.get(asking.id) == asking
+    ended = written("ends")
+    with pytest.raises(RunNotWaitingError, match="is succeeded"):
+        holdfast.resume(ended.id, "yes")
+    with pytest.raises(RunEndedError, match="succeeded"):
+        holdfast.cancel(ended.id)
+    with pytest.raises(RetryRefusedError, match="it is succeeded"):
+        holdfast.retry(ended.id)
+    assert holdfast.get(ended.id) == ended
+
+
+def test_p1_one_idempotency_key_makes_one_run(
+    bells: list[Bell], django_capture_on_commit_callbacks: Committing
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        first = holdfast.enqueue("journal", page("a"), idempotency_key="order-7")
+        again = holdfast.enqueue("journal", page("a"), idempotency_key="order-7", metadata={"try": 2})
+    assert again == first
+    assert [bell.run_id for bell in bells] == [first.id]
+    run_now(first)
+    later = holdfast.enqueue("journal", page("a"), idempotency_key="order-7")
+    assert (later.id, later.status) == (first.id, "succeeded")
+    for other in (
+        {"input": page("b")},
+        {"input": page("a"), "context": 7},
+        {"input": page("a"), "thread_id": "t"},
+    ):
+        with pytest.raises(IdempotencyConflictError, match="order-7") as refused:
+            holdfast.enqueue("journal", idempotency_key="order-7", **other)
+        assert refused.value.run_id == first.id
+    with pytest.raises(IdempotencyConflictError):
+        holdfast.enqueue_many(
+            [
+                {"graph": "journal", "input": page("good")},
+                {"graph": "journal", "input": page("b"), "idempotency_key": "order-7"},
+            ]
+        )
+    assert RunRow.objects.count() == 1
+
+
+def test_p1_one_key_twice_in_one_call_makes_one_run() -> None:
+    request = {"graph": "journal", "input": page("a"), "idempotency_key": "once"}
+    first, second = holdfast.enqueue_many([request, request])
+    assert first.id == second.id
+    assert RunRow.objects.count() == 1
+
+
+def test_p6_enqueue_waits_for_the_threads_earlier_run() -> None:
+    first = holdfast.enqueue("journal", page("a"), thread_id="t")
+    second = holdfast.enqueue("journal", page("b"), thread_id="t")
+    assert run_now(second).status == "queued"
+    assert run_now(first).status == "succeeded"
+    assert run_now(second).status == "succeeded"
+    assert notes_of("t") == notes("a") + notes("b")
+
+
+def test_p6_reject_refuses_a_busy_thread_and_writes_nothing() -> None:
+    first = holdfast.enqueue("journal", page("a", ask_at=0), thread_id="t")
+    for _ in ("queued", "interrupted"):
+        with pytest.raises(ThreadBusyError, match="reject") as refused:
+            holdfast.enqueue("journal", page("b"), thread_id="t", multitask_strategy="reject")
+        assert refused.value.run_id == first.id
+        assert RunRow.objects.count() == 1
+        run_now(first)
+    holdfast.resume(first.id, "yes")
+    run_now(first)
+    second = holdfast.enqueue("journal", page("b"), thread_id="t", multitask_strategy="reject")
+    assert run_now(second).status == "succeeded"
+
+
+@pytest.mark.parametrize("strategy", ["interrupt", "rollback"])
+def test_p6_a_run_displaces_the_waiting_ones_before_it(
+    strategy: Any, bells: list[Bell], django_capture_on_commit_callbacks: Committing
+) -> None:
+    written("base", thread="t")
+    asking = written("asks", ask_at=1, thread="t")
+    queued = holdfast.enqueue("journal", page("queued"), thread_id="t")
+    bells.clear()
+    with django_capture_on_commit_callbacks(execute=True):
+        last = holdfast.enqueue("journal", page("last"), thread_id="t", multitask_strategy=strategy)
+    for displaced in (asking, queued):
+        run = holdfast.get(displaced.id)
+        assert run.status == "cancelled"
+        assert str(last.id) in str(run.error)
+    assert last.id in [bell.run_id for bell in bells]
+    assert run_now(last).status == "succeeded"
+    kept = [] if strategy == "rollback" else ["asks>", "asks.0"]
+    assert notes_of("t") == notes("base") + kept + notes("last")
+
+
+def test_p1_a_run_is_not_taken_before_it_is_due(
+    bells: list[Bell], django_capture_on_commit_callbacks: Committing
+) -> None:
+    now = RunRow.objects  # the database's clock decides, so the moments below are far enough apart
+    with django_capture_on_commit_callbacks(execute=True):
+        late = holdfast.enqueue("journal", page("late"), run_after=3600, thread_id="t")
+        by_date = holdfast.enqueue("journal", page("x"), run_after=datetime.now(UTC) + timedelta(hours=1))
+        past = holdfast.enqueue("journal", page("past"), run_after=datetime.now(UTC) - timedelta(hours=1))
+        today = holdfast.enqueue("journal", page("today"), thread_id="t")
+    assert [bell.run_id for bell in bells] == [past.id, today.id]
+    assert now.filter(rung_at=None).count() == 2
+    assert run_now(late).status == run_now(by_date).status == "queued"
+    assert run_now(past).status == "succeeded"
+    assert run_now(today).status == "succeeded", "a run of later does not block the thread now (R4)"
+
+
+def test_r15_bells_of_one_moment_go_out_by_priority() -> None:
+    for number, priority in enumerate((0, 9, 5)):
+        holdfast.enqueue("journal", page(str(number)), priority=priority)
+    RunRow.objects.update(rung_at=None)
+    rung = ledger.bells(queues=["celery"], default_queue="celery", idle=False)
+    assert sorted((bell.priority for bell in rung), reverse=True) == [9, 5, 0]
+    assert {bell.queue for bell in rung} == {None}
+
+
+def test_r15_a_worker_rings_only_for_its_queues() -> None:
+    holdfast.enqueue("journal", page("a"), queue="slow")
+    plain = holdfast.enqueue("journal", page("b"))
+    RunRow.objects.update(rung_at=None)
+    assert [b.run_id for b in ledger.bells(queues=["fast"], default_queue="fast", idle=True)] == [plain.id]
+    assert [b.queue for b in ledger.bells(queues=["slow"], default_queue="fast", idle=True)] == ["slow"]

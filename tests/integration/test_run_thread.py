@@ -1,0 +1,239 @@
+"""R5: a thread's state, history, update and fork, retry, and what each of them refuses."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+import holdfast
+from holdfast.errors import (
+    InvalidInputError,
+    RetryRefusedError,
+    RunNotWaitingError,
+    ThreadBusyError,
+    ThreadNotFoundError,
+)
+from holdfast.persistence.models import Entry, RunRow, Thread
+from holdfast.persistence.records import Bell
+from holdfast.testing import run_now
+from tests.acceptance.journal.pages import Gate, Log, notes, page
+from tests.integration.lifecycle import Committing, bells, notes_of, written
+
+__all__ = ["bells"]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("bells")]
+
+
+def test_state_and_history_are_the_threads_own() -> None:
+    written("a", thread="t")
+    written("b", thread="t")
+    assert holdfast.state("t").values["notes"] == notes("a") + notes("b")
+    states = list(holdfast.history("t"))
+    lengths = [len(state.values.get("notes", [])) for state in states]
+    assert lengths == sorted(lengths, reverse=True)
+    assert [len(s.values["notes"]) for s in holdfast.history("t", limit=2)] == lengths[:2]
+    third = states[2].config["configurable"]["checkpoint_id"]
+    assert holdfast.state("t", checkpoint_id=third).values == states[2].values
+
+
+def test_update_state_is_seen_by_the_next_run() -> None:
+    written("a", thread="t")
+    holdfast.update_state("t", {"notes": ["edited"]})
+    assert notes_of("t") == [*notes("a"), "edited"]
+    written("b", thread="t")
+    assert notes_of("t") == [*notes("a"), "edited", *notes("b")]
+
+
+def test_update_state_through_a_waiting_run_empties_its_questions_and_queues_it(
+    bells: list[Bell], django_capture_on_commit_callbacks: Committing
+) -> None:
+    asking = written("a", ask_at=1)
+    question = asking.questions[0].id
+    with django_capture_on_commit_callbacks(execute=True):
+        holdfast.update_state(asking.thread_id, {"notes": ["edited"]})
+    queued = holdfast.get(asking.id)
+    assert (queued.status, queued.questions) == ("queued", ())
+    assert [(bell.run_id, bell.recovery) for bell in bells] == [(asking.id, True)]
+    with pytest.raises(RunNotWaitingError):
+        holdfast.resume(asking.id, {question: "to the old question"})
+    again = run_now(asking)
+    assert again.status == "interrupted", again.error
+    holdfast.resume(asking.id, "yes")
+    done = run_now(asking)
+    assert done.status == "succeeded", done.error
+    assert done.result["notes"] == ["a>", "a.0", "edited", "a=yes"]
+
+
+def test_update_state_is_refused_on_a_thread_that_is_held() -> None:
+    waiting = written("a", ask_at=0, thread="t")
+    holdfast.resume(waiting.id, "yes")  # queued, and it holds its thread
+    before = holdfast.state("t").values
+    with pytest.raises(ThreadBusyError, match="is queued") as refused:
+        holdfast.update_state("t", {"notes": ["edited"]})
+    assert refused.value.run_id == waiting.id
+    RunRow.objects.update(status="running")
+    with pytest.raises(ThreadBusyError, match="is running"):
+        holdfast.update_state("t", {"notes": ["edited"]})
+    assert holdfast.state("t").values == before
+
+
+def test_update_state_that_the_graph_refuses_changes_nothing() -> None:
+    waiting = written("a", ask_at=0, thread="t")
+    with pytest.raises(InvalidInputError, match="no_such_node"):
+        holdfast.update_state("t", {"notes": ["edited"]}, as_node="no_such_node")
+    assert holdfast.get(waiting.id) == waiting
+    assert notes_of("t") == ["a>"]
+
+
+def test_a_fork_goes_on_from_a_copy_and_the_source_stays() -> None:
+    run = written("a", steps=3, thread="t")
+    states = {len(s.values.get("notes", ())): s for s in holdfast.history("t")}
+    chosen = states[2].config["configurable"]["checkpoint_id"]  # after a.0
+    branch = holdfast.fork("t", chosen, new_thread_id="branch")
+    assert branch == "branch"
+    assert notes_of("branch") == ["a>", "a.0"]
+    written("b", thread="branch")
+    assert notes_of("branch") == ["a>", "a.0", *notes("b")]
+    assert notes_of("t") == notes("a", 3)
+    assert holdfast.fork("t", chosen) not in {"t", "branch"}
+    assert holdfast.get(run.id) == run
+
+
+def test_a_fork_that_is_refused_makes_no_thread() -> None:
+    written("a", thread="t")
+    newest = holdfast.state("t").config["configurable"]["checkpoint_id"]
+    with pytest.raises(ThreadNotFoundError, match="no checkpoint"):
+        holdfast.fork("t", "1", new_thread_id="branch")
+    with pytest.raises(InvalidInputError):
+        holdfast.fork("t", newest, new_thread_id="")
+    assert list(Thread.objects.values_list("id", flat=True)) == ["t"]
+    written("other", thread="taken")
+    with pytest.raises(ThreadBusyError, match="exists"):
+        holdfast.fork("t", newest, new_thread_id="taken")
+    assert notes_of("taken") == notes("other")
+    waiting = written("b", ask_at=0, thread="t")
+    with pytest.raises(ThreadBusyError, match=str(waiting.id)):
+        holdfast.fork("t", newest, new_thread_id="branch")
+
+
+def test_a_failed_run_goes_on_from_its_last_checkpoint_at_retry(tmp_path: Path) -> None:
+    needed, log = Gate(tmp_path), Log(tmp_path)
+    failed = written("a", steps=3, thread="t", fail_unless=str(needed), log=str(log))
+    assert failed.status == "failed"
+    assert failed.error is not None
+    assert failed.error["type"] == "RuntimeError"
+    needed.open()
+    assert holdfast.retry(failed.id).status == "queued"
+    done = run_now(failed)
+    assert done.status == "succeeded"
+    assert done.result["notes"] == notes("a", 3)
+    assert log.counts() == {"a.0": 1, "a.1": 1, "a.2": 2}
+
+
+def test_retry_is_refused_once_a_later_run_has_entered_the_thread(tmp_path: Path) -> None:
+    failed = written("a", thread="t", fail_unless=str(Gate(tmp_path)))
+    later = written("b", thread="t")
+    with pytest.raises(RetryRefusedError, match=r"fork") as refused:
+        holdfast.retry(failed.id)
+    assert str(later.id) in str(refused.value)
+    assert holdfast.get(failed.id) == failed
+
+
+def test_retry_of_an_entered_run_is_refused_while_another_holds_its_thread(tmp_path: Path) -> None:
+    failed = written("a", thread="t", fail_unless=str(Gate(tmp_path)))
+    holder = holdfast.enqueue("journal", page("b"), thread_id="t")
+    RunRow.objects.filter(id=holder.id).update(holds_thread=True)  # claimed, but not entered so far
+    with pytest.raises(RetryRefusedError, match="holds its thread") as refused:
+        holdfast.retry(failed.id)
+    assert str(holder.id) in str(refused.value)
+    assert holdfast.get(failed.id) == failed
+
+
+def test_a_retried_run_that_has_entered_keeps_others_out_of_its_thread(tmp_path: Path) -> None:
+    needed = Gate(tmp_path)
+    failed = written("a", thread="t", fail_unless=str(needed))
+    following = holdfast.enqueue("journal", page("b"), thread_id="t", priority=9)
+    RunRow.objects.filter(id=following.id).update(created_at=failed.created_at - timedelta(days=1))
+    needed.open()
+    holdfast.retry(failed.id)
+    assert run_now(following).status == "queued"
+    assert run_now(failed).status == "succeeded"
+    assert run_now(following).status == "succeeded"
+    assert notes_of("t") == notes("a") + notes("b")
+
+
+def test_retry_is_refused_once_its_checkpoints_are_gone(tmp_path: Path) -> None:
+    failed = written("a", thread="t", fail_unless=str(Gate(tmp_path)))
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM checkpoints WHERE thread_id = 't'")
+    with pytest.raises(RetryRefusedError, match="deleted"):
+        holdfast.retry(failed.id)
+    assert holdfast.get(failed.id) == failed
+
+
+def test_retry_of_a_run_that_never_entered_applies_its_input_once() -> None:
+    run = holdfast.enqueue("journal", page("a"), thread_id="t")
+    RunRow.objects.filter(id=run.id).update(status="failed")
+    written("b", thread="t")
+    holdfast.retry(run.id)
+    assert run_now(run).status == "succeeded"
+    assert notes_of("t") == notes("b") + notes("a")
+
+
+def test_a_rolled_back_run_can_be_retried_from_its_input(
+    django_capture_on_commit_callbacks: Committing,
+) -> None:
+    written("base", thread="t")
+    run = written("a", ask_at=1, thread="t")
+    with django_capture_on_commit_callbacks(execute=True):
+        holdfast.cancel(run.id, rollback=True)
+    assert holdfast.get(run.id).status == "cancelled"
+    assert not Entry.objects.filter(run_id=run.id).exists()
+    assert notes_of("t") == notes("base")
+    holdfast.retry(run.id)
+    run_now(run)
+    holdfast.resume(run.id, "yes")
+    run_now(run)
+    assert notes_of("t") == [*notes("base"), "a>", "a.0", "a=yes"]
+
+
+def test_a_rollback_takes_the_runs_state_updates_with_it(
+    django_capture_on_commit_callbacks: Committing,
+) -> None:
+    written("base", thread="t")
+    run = written("a", ask_at=1, thread="t")
+    holdfast.update_state("t", {"notes": ["edited"]})
+    with django_capture_on_commit_callbacks(execute=True):
+        holdfast.cancel(run.id, rollback=True)
+    assert notes_of("t") == notes("base")
+
+
+@pytest.mark.parametrize("state", ["queued", "interrupted"])
+def test_a_run_that_nobody_executes_is_cancelled_at_once_and_frees_its_thread(
+    state: str, bells: list[Bell], django_capture_on_commit_callbacks: Committing
+) -> None:
+    run = holdfast.enqueue("journal", page("a", ask_at=0), thread_id="t")
+    following = holdfast.enqueue("journal", page("b"), thread_id="t")
+    if state == "interrupted":
+        run_now(run)
+    assert holdfast.get(run.id).status == state
+    with django_capture_on_commit_callbacks(execute=True):
+        holdfast.cancel(run.id)
+    ended = holdfast.get(run.id)
+    assert (ended.status, ended.questions) == ("cancelled", ())
+    assert [bell.run_id for bell in bells] == [following.id]
+    assert run_now(run).status == "cancelled", "a late bell changes nothing"
+    assert run_now(following).status == "succeeded"
+
+
+def test_a_cancelled_run_goes_on_at_retry(django_capture_on_commit_callbacks: Committing) -> None:
+    run = written("a", ask_at=1)
+    with django_capture_on_commit_callbacks(execute=True):
+        holdfast.cancel(run.id)
+    holdfast.retry(run.id)
+    asking = run_now(run)
+    assert asking.status == "interrupted", asking.error
+    holdfast.resume(run.id, "yes")
+    assert run_now(run).result["notes"] == ["a>", "a.0", "a=yes"]
