@@ -215,7 +215,8 @@ def role() -> Iterator[Database]:
     yield replace(server, user=name, password=name)
     with server.connect() as connection:
         left = connection.execute(
-            "SELECT datname FROM pg_database WHERE datdba = (SELECT oid FROM pg_roles WHERE rolname = %s)", [name]
+            "SELECT datname FROM pg_database WHERE datdba = (SELECT oid FROM pg_roles WHERE rolname = %s)",
+            [name],
         ).fetchall()
         for (database,) in left:  # of a test run of the project's that was cut short
             replace(server, name=database).drop()
