@@ -22,6 +22,9 @@ logger = logging.getLogger("holdfast.dispatch")
 
 TASK = "holdfast.run"
 RECOVERY_SUFFIX = ".recovery"
+UNLIMITED = (
+    10 * 365 * 86400
+)  # seconds: Celery has no "none"; its pool takes None and 0 for the project's limit (seen)
 
 _quiet_until = 0.0
 
@@ -96,9 +99,8 @@ def _send(app: Celery, bells: list[Bell], give_up: float) -> int:
                 shadow=f"graph:{bell.graph}",
                 argsrepr=f"<run={bell.run_id} thread={bell.thread_id}>",
                 kwargsrepr="{}",
-                # None would inherit the project's limits (seen); a run may take days.
-                time_limit=0,
-                soft_time_limit=0,
+                time_limit=UNLIMITED,
+                soft_time_limit=UNLIMITED,
                 **_route(target, recovery=bell.recovery, named=bell.queue is not None),
             )
             rung += 1
