@@ -21,7 +21,7 @@ from holdfast.runner.runs import enqueue as _enqueue
 from holdfast.runner.runs import resume as _resume
 from holdfast.runner.runs import thread as _thread
 from holdfast.runner.runs import wait as _wait
-from holdfast.runner.runs.enqueue import Request, Strategy, When
+from holdfast.runner.runs.request import Request, Strategy, When
 
 Id = UUID | str
 
