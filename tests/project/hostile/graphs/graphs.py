@@ -7,7 +7,7 @@ from langgraph.types import interrupt
 
 from holdfast import register
 
-from .state import Fulfilment  # noqa: TID251 - its own app
+from .state import Fulfilment
 
 
 def reserve(state):

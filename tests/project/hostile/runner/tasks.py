@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from .models import Order  # noqa: TID251 - its own app
+from .models import Order
 
 
 @shared_task

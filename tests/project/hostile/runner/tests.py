@@ -6,8 +6,8 @@ from django.test import TestCase
 import holdfast
 from holdfast.testing import run_now
 
-from .models import Order  # noqa: TID251 - its own app
-from .tasks import count  # noqa: TID251 - its own app
+from .models import Order
+from .tasks import count
 
 
 class OrderTests(TestCase):

@@ -2,6 +2,6 @@
 
 from django.urls import path
 
-from . import views  # noqa: TID251 - its own app
+from . import views
 
 urlpatterns = [path("", views.create), path("connections/", views.open_connections)]

@@ -7,7 +7,7 @@ from django.views.decorators.http import require_POST
 
 import holdfast
 
-from .models import Order  # noqa: TID251 - its own app
+from .models import Order
 
 
 @csrf_exempt
