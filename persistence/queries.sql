@@ -322,7 +322,9 @@ WITH gate AS MATERIALIZED (
         coalesce((SELECT since FROM holdfast_incarnation), holdfast_now())
     ) AS since
 ), lost AS MATERIALIZED (
-    SELECT r.id, r.thread_id, r.draining
+    SELECT r.id, r.thread_id, r.draining,
+        extract(epoch FROM holdfast_now() - r.renewed_at)::float8 AS unrenewed,
+        greatest(r.renewed_at, server.since) < holdfast_now() - make_interval(secs => %(lease)s) AS expired
     FROM holdfast_run r, gate, server
     WHERE gate.open AND r.status = 'running' AND (
         greatest(r.renewed_at, server.since) < holdfast_now() - make_interval(secs => %(lease)s)
@@ -337,7 +339,7 @@ WITH gate AS MATERIALIZED (
     )
     FOR UPDATE OF r SKIP LOCKED
 ), judged AS (
-    SELECT lost.id, lost.draining, marker.text AS marker
+    SELECT lost.*, marker.text AS marker
     FROM lost CROSS JOIN LATERAL (
         SELECT concat_ws('/',
             (SELECT max(c.checkpoint_id) FROM checkpoints c WHERE c.thread_id = lost.thread_id),
@@ -346,7 +348,7 @@ WITH gate AS MATERIALIZED (
         ) AS text
     ) AS marker
 ), counted AS (
-    SELECT r.id, judged.marker, judged.draining, r.owner AS lost_owner,
+    SELECT r.id, judged.marker, judged.draining, judged.unrenewed, judged.expired, r.owner AS lost_owner,
         CASE
             WHEN judged.draining THEN r.crashes
             WHEN r.crash_marker = judged.marker THEN r.crashes + 1
@@ -366,7 +368,7 @@ UPDATE holdfast_run r SET
     crash_marker = CASE WHEN counted.draining THEN r.crash_marker ELSE counted.marker END,
     rung_at = holdfast_now(), rings = 1
 FROM counted WHERE r.id = counted.id
-RETURNING r.*, counted.lost_owner;
+RETURNING r.*, counted.lost_owner, counted.unrenewed, counted.expired, counted.draining AS was_draining;
 
 -- name: run_sweep_deadlines
 -- Ends what is past its deadline, whoever executes it (R8).

@@ -48,4 +48,5 @@ def _attempt(process: Process, had: Claimed) -> Run | None:
         except BaseException:  # the process is told to stop at once: give the run back, then obey
             settle(claim, execution, Drained())
             raise
+        execution.settling = True
         return settle(claim, execution, outcome)

@@ -19,7 +19,6 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from holdfast.conf import settings
 from holdfast.errors import LeaseLostError
 from holdfast.persistence import ledger
-from holdfast.persistence.connections import guard_session
 from holdfast.persistence.records import Beat, Session
 from holdfast.runner.runs import sweep
 from holdfast.runner.runs.process import Execution, Process
@@ -117,7 +116,6 @@ class Heartbeat:
     def _open_session(self) -> Session:
         connection = connections[ledger.alias()]
         connection.ensure_connection()
-        guard_session(connection.connection)
         with connection.cursor() as cursor:
             # By this name `holdfast doctor` sees that somebody beats and sweeps.
             cursor.execute("SET application_name = 'holdfast-heartbeat'")
@@ -133,7 +131,8 @@ class Heartbeat:
     def _heed(self, execution: Execution, beat: Beat) -> None:
         now = time.monotonic()
         if not beat.held:
-            self._outlived(execution, now)
+            if not execution.settling:
+                self._outlived(execution, now)
             return
         execution.lost_since = None
         if not beat.cancel:

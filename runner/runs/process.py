@@ -42,6 +42,8 @@ class Execution:
     control: RunControl = field(default_factory=RunControl)
     cancel_since: float | None = None
     """Monotonic seconds when a wish to cancel was seen."""
+    settling: bool = False
+    """The graph has stopped and its end is being written: that the lease goes is no surprise."""
     lost_since: float | None = None
     """Monotonic seconds when the lease was seen to be somebody else's."""
 
