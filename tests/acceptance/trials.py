@@ -95,9 +95,11 @@ class Trial:
         until(held, PATIENCE, f"{self.graph} {self.id} is held in step {step}: {self.log.in_flight()}")
         if delivery is not None:  # begun by this delivery, not only by those before
             until(
-                lambda: self.log.begun()[step, self.width - 1] >= delivery
-                or self.log.begun()[step, self.width - 1] >= 2
-                or delivery == 1,
+                lambda: (
+                    self.log.begun()[step, self.width - 1] >= delivery
+                    or self.log.begun()[step, self.width - 1] >= 2
+                    or delivery == 1
+                ),
                 PATIENCE,
                 f"delivery {delivery} of {self.graph} is in step {step}",
             )
