@@ -17,6 +17,7 @@ from celery import Celery, current_app
 
 from holdfast.conf import settings
 from holdfast.persistence.records import Bell
+from holdfast.runner import broker as _broker  # noqa: F401 - a process that only rings must know its URLs too
 
 logger = logging.getLogger("holdfast.dispatch")
 
