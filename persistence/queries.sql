@@ -382,7 +382,7 @@ RETURNING r.*, counted.lost_owner, counted.unrenewed, counted.expired, counted.d
 WITH late AS MATERIALIZED (
     SELECT id FROM holdfast_run
     WHERE status IN ('queued', 'running', 'interrupted') AND deadline < (SELECT holdfast_now())
-    ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED
+    ORDER BY deadline LIMIT 500 FOR UPDATE SKIP LOCKED
 )
 UPDATE holdfast_run r SET
     status = 'failed', settled_by = token, token = NULL, owner = NULL, draining = false, holds_thread = false,
