@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.acceptance.trials import GRAPHS, PATIENCE, Trial, take_overs
+from tests.acceptance.trials import GRAPHS, LONG_LEASE, PATIENCE, Trial, take_overs
 from tests.acceptance.waiting import until
 from tests.acceptance.workers import Stage, Worker
 
@@ -46,7 +46,7 @@ def test_p7_sigterm_hands_runs_over_between_two_short_steps_and_none_is_repeated
 
 
 def test_p7_r13_sigterm_then_sigkill_in_mid_node_four_times_in_a_row_is_no_crash(stage: Stage) -> None:
-    worker = stage.worker(concurrency=3)
+    worker = stage.worker(concurrency=3, holdfast=LONG_LEASE)
     trials = [Trial(stage, graph, steps=3, width=2).enqueue(held=[1]) for graph in GRAPHS]
     for trial in trials:
         trial.wait_held(1)
@@ -55,7 +55,7 @@ def test_p7_r13_sigterm_then_sigkill_in_mid_node_four_times_in_a_row_is_no_crash
         # A node outlasts the grace: the deploy's tool waits in vain for the worker's end, then kills it.
         until(lambda: all(_marked(stage, trial) for trial in trials), PATIENCE, "the leases are marked")
         worker.kill()
-        worker = stage.worker(concurrency=3)
+        worker = stage.worker(concurrency=3, holdfast=LONG_LEASE)
         for trial in trials:
             trial.wait_begun(1, kill + 1)
         seen = take_overs(worker)
@@ -67,6 +67,27 @@ def test_p7_r13_sigterm_then_sigkill_in_mid_node_four_times_in_a_row_is_no_crash
         run = trial.wait_succeeded()
         assert (run.deliveries, run.crashes) == (5, 0)
         trial.assert_executed(again=[1], times=5)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_r13_a_bell_that_reaches_a_draining_process_is_passed_on(stage: Stage, pool: str) -> None:
+    old = stage.worker(pool=pool, concurrency=1, celery={"worker_prefetch_multiplier": 4})
+    first = Trial(stage, "long_steps", steps=3, width=2).enqueue(held=[1])
+    first.wait_held(1)
+    second = Trial(stage, "long_steps", steps=2, width=2).enqueue()
+    until(lambda: f"[{second.id}.1] received" in old.text, PATIENCE, "its bell waits behind the first run")
+    new = stage.worker(pool=pool, concurrency=1)
+    old.term()
+    until(lambda: drained(old), PATIENCE, "the process drains")
+    first.release(1)
+    assert old.wait_end(PATIENCE) == 0
+    for trial, deliveries in ((first, 2), (second, 1)):
+        run = trial.wait_succeeded()
+        assert (run.deliveries, run.crashes) == (deliveries, 0)
+        trial.assert_executed()
+    if pool == "threads":  # prefork's parent keeps it and gives it back to the broker at its end
+        assert f"the bell of run {second.id} is passed on" in old.text
+    assert set(second.log.pids()) <= {new.pid, *new.children}
 
 
 def _marked(stage: Stage, trial: Trial) -> bool:

@@ -12,7 +12,7 @@ import pytest
 import holdfast
 from holdfast.graphs.examples.models import Publication
 from holdfast.persistence.models import Effect
-from tests.acceptance.trials import GRAPHS, PATIENCE, Trial, everything, take_overs
+from tests.acceptance.trials import GRAPHS, LONG_LEASE, PATIENCE, Trial, everything, take_overs
 from tests.acceptance.waiting import until
 from tests.acceptance.workers import Stage, Worker
 
@@ -149,7 +149,7 @@ def test_r11_p4_a_process_frozen_in_an_open_effect_transaction_is_replaced(stage
 def test_r10_a_process_frozen_in_its_sweep_stops_nobody_elses(stage: Stage) -> None:
     frozen = stage.worker(pool="threads", concurrency=1, faults="sweep-after-commit=stop", wait=False)
     until(lambda: frozen.alive and _stopped(frozen.pid), PATIENCE, "it stands still in its sweep")
-    worker = stage.worker(concurrency=2)
+    worker = stage.worker(concurrency=2, holdfast=LONG_LEASE)
     trial = Trial(stage, "long_steps", steps=3, width=2).enqueue(held=[1])
     trial.wait_held(1)
     worker.kill_child(trial.log.in_flight()[1, 1])
