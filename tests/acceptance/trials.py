@@ -94,16 +94,6 @@ class Trial:
             return self._one(_FINISHED_SIBLINGS, self.run.thread_id, self.run.thread_id) == finished
 
         until(held, PATIENCE, f"{self.graph} {self.id} is held in step {step}: {self.log.in_flight()}")
-        if delivery is not None:  # begun by this delivery, not only by those before
-            until(
-                lambda: (
-                    self.log.begun()[step, self.width - 1] >= delivery
-                    or self.log.begun()[step, self.width - 1] >= 2
-                    or delivery == 1
-                ),
-                PATIENCE,
-                f"delivery {delivery} of {self.graph} is in step {step}",
-            )
 
     def wait_begun(self, step: int, times: int = 1) -> None:
         """Wait until the last sibling of that step has begun so often."""
