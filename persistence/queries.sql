@@ -122,16 +122,18 @@ WHERE r.status = 'running';
 
 -- name: run_settle
 -- Ends the attempt: the token goes (R1), what it was is kept for unknown commits (R3).
-WITH request AS (
-    DELETE FROM holdfast_cancel_request WHERE run_id = %(id)s AND %(ended)s
+WITH settled AS (
+    UPDATE holdfast_run SET
+        status = %(status)s, token = NULL, settled_by = token, owner = NULL, draining = false,
+        holds_thread = NOT %(ended)s, finished_at = CASE WHEN %(ended)s THEN holdfast_now() END,
+        result_type = %(result_type)s, result = %(result)s, error = %(error)s, questions = %(questions)s,
+        answers_type = NULL, answers = NULL
+    WHERE id = %(id)s AND token = %(token)s AND status = 'running'
+    RETURNING *
+), request AS (
+    DELETE FROM holdfast_cancel_request c USING settled WHERE c.run_id = settled.id AND %(ended)s
 )
-UPDATE holdfast_run SET
-    status = %(status)s, token = NULL, settled_by = token, owner = NULL, draining = false,
-    holds_thread = NOT %(ended)s, finished_at = CASE WHEN %(ended)s THEN holdfast_now() END,
-    result_type = %(result_type)s, result = %(result)s, error = %(error)s, questions = %(questions)s,
-    answers_type = NULL, answers = NULL
-WHERE id = %(id)s AND token = %(token)s AND status = 'running'
-RETURNING *;
+SELECT * FROM settled;
 
 -- name: run_hand_over
 -- Gives the run back between two steps (R13); no crash.
@@ -214,10 +216,33 @@ WHERE r.id = %(id)s AND r.thread_id = thread.id AND r.status IN ('failed', 'canc
         OR NOT EXISTS (
             SELECT FROM checkpoints c
             WHERE c.thread_id = r.thread_id AND c.checkpoint_ns = '' AND c.checkpoint_id >= mine.checkpoint_id
+), retried AS (
+    UPDATE holdfast_run r SET
+        status = 'queued', finished_at = NULL, error = NULL, questions = NULL, answers_type = NULL,
+        answers = NULL, crashes = 0, crash_marker = NULL, deadline = NULL, not_before = holdfast_now(),
+        holds_thread = EXISTS (SELECT FROM holdfast_entry mine WHERE mine.run_id = r.id),
+        rung_at = holdfast_now(), rings = 1
+    FROM thread
+    WHERE r.id = %(id)s AND r.thread_id = thread.id AND r.status IN ('failed', 'cancelled')
+        AND NOT r.holds_thread AND NOT EXISTS (
+        SELECT FROM holdfast_entry mine
+        WHERE mine.run_id = r.id AND (
+            EXISTS (
+                SELECT FROM holdfast_entry later
+                WHERE later.thread_id = r.thread_id AND later.run_id <> r.id
+                    AND later.checkpoint_id > mine.checkpoint_id
+            )
+            OR NOT EXISTS (
+                SELECT FROM checkpoints c
+                WHERE c.thread_id = r.thread_id AND c.checkpoint_ns = '' AND c.checkpoint_id >= mine.checkpoint_id
+            )
         )
     )
+    RETURNING r.*
+), request AS (
+    DELETE FROM holdfast_cancel_request c USING retried WHERE c.run_id = retried.id
 )
-RETURNING r.*;
+SELECT * FROM retried;
 
 -- name: run_retry_obstacle
 -- Why a retry was refused.
@@ -265,15 +290,17 @@ WHERE r.id = c.run_id AND r.status IN ('succeeded', 'failed', 'cancelled');
 -- name: run_revoke
 -- Takes a cancelled run away from an executor that did not stop by itself, or at once if it is to be
 -- rolled back: the token goes first, what it wrote goes next, the thread is freed last (R14).
-WITH request AS (
-    DELETE FROM holdfast_cancel_request WHERE run_id = %(id)s
+WITH revoked AS (
+    UPDATE holdfast_run SET
+        status = 'cancelled', settled_by = token, token = NULL, owner = NULL, draining = false,
+        finished_at = holdfast_now(), holds_thread = %(rollback)s,
+        error = jsonb_build_object('type', 'Cancelled', 'message', 'cancelled while it was executed')
+    WHERE id = %(id)s AND token = %(token)s AND status = 'running'
+    RETURNING *
+), request AS (
+    DELETE FROM holdfast_cancel_request c USING revoked WHERE c.run_id = revoked.id
 )
-UPDATE holdfast_run SET
-    status = 'cancelled', settled_by = token, token = NULL, owner = NULL, draining = false,
-    finished_at = holdfast_now(), holds_thread = %(rollback)s,
-    error = jsonb_build_object('type', 'Cancelled', 'message', 'cancelled while it was executed')
-WHERE id = %(id)s AND token = %(token)s AND status = 'running'
-RETURNING *;
+SELECT * FROM revoked;
 
 -- name: run_rollbacks
 -- Cancelled runs that still hold their thread: a rollback is under way, or its process died in it.
