@@ -142,6 +142,7 @@ def finish(
     """Record the result. Raises LeaseLostError, DatabaseUnreachableError."""
     params = {"key": key, "result_type": result_type, "result": result, "answers": answers}
     _fenced(alias, fence, query("effect_finish"), params)
+    fence.progressed = True
 
 
 def doubt(alias: str, fence: Fence, key: str, error: str, answers: int = 0) -> None:

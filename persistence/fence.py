@@ -27,6 +27,8 @@ class Fence:
         """Whether the run's input has been applied: its first checkpoint has been committed (R5)."""
         self.lost = False
         """Whether a statement of this attempt has been refused."""
+        self.progressed = False
+        """Whether this attempt has got further than the one before: a checkpoint, a finished task, an effect (R12)."""
         self._durable: dict[str, dict[str, None]] = {}
         self._changed = threading.Condition()
 

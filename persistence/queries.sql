@@ -23,7 +23,7 @@ WITH made AS (
 INSERT INTO holdfast_run (
     id, thread_id, graph, version, status, input_type, input, context_type, context, config, metadata,
     priority, queue, multitask_strategy, idempotency_key, request_hash, not_before, deadline, created_at,
-    rung_at, rings, holds_thread, deliveries, crashes, max_crashes, draining
+    rung_at, rings, bell_at, holds_thread, deliveries, crashes, max_crashes, draining
 )
 SELECT
     %(id)s, thread.id, %(graph)s, %(version)s, 'queued', %(input_type)s, %(input)s, %(context_type)s,
@@ -31,6 +31,7 @@ SELECT
     %(idempotency_key)s, %(request_hash)s, due.at,
     coalesce(%(deadline_at)s, moment.now + make_interval(secs => %(deadline_delay)s)), moment.now,
     CASE WHEN due.at <= moment.now THEN moment.now END, CASE WHEN due.at <= moment.now THEN 1 ELSE 0 END,
+    CASE WHEN due.at <= moment.now THEN moment.now + make_interval(secs => %(busy_seconds)s) ELSE due.at END,
     false, 0, 0, %(max_crashes)s, false
 FROM (SELECT id FROM made UNION SELECT id FROM held) AS thread
 CROSS JOIN moment
@@ -136,7 +137,8 @@ RETURNING *;
 -- Gives the run back between two steps (R13); no crash.
 UPDATE holdfast_run SET
     status = 'queued', token = NULL, settled_by = token, owner = NULL, draining = false,
-    rung_at = holdfast_now(), rings = 1
+    rung_at = holdfast_now(), rings = 1,
+    bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 WHERE id = %(id)s AND token = %(token)s AND status = 'running'
 RETURNING *;
 
@@ -146,7 +148,8 @@ SELECT * FROM holdfast_run WHERE id = %(id)s AND settled_by = %(token)s AND toke
 
 -- name: run_next_of_thread
 -- The run that a freed thread is claimable for (R4), stamped for its bell (R15).
-UPDATE holdfast_run SET rung_at = holdfast_now(), rings = 1
+UPDATE holdfast_run SET rung_at = holdfast_now(), rings = 1,
+    bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 WHERE id = (
     SELECT id FROM holdfast_run
     WHERE thread_id = %(thread_id)s AND status = 'queued' AND not_before <= holdfast_now()
@@ -165,7 +168,8 @@ WITH thread AS MATERIALIZED (
 )
 UPDATE holdfast_run r SET
     status = 'queued', answers_type = %(answers_type)s, answers = %(answers)s,
-    not_before = holdfast_now(), rung_at = holdfast_now(), rings = 1
+    not_before = holdfast_now(), rung_at = holdfast_now(), rings = 1,
+    bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 FROM thread
 WHERE r.id = %(id)s AND r.thread_id = thread.id AND r.status = 'interrupted'
     AND r.questions = %(questions)s
@@ -176,7 +180,8 @@ RETURNING r.*;
 -- that were open belong to a checkpoint that is no longer the newest (R5). The caller holds the thread.
 UPDATE holdfast_run SET
     status = 'queued', questions = NULL, answers_type = NULL, answers = NULL,
-    not_before = holdfast_now(), rung_at = holdfast_now(), rings = 1
+    not_before = holdfast_now(), rung_at = holdfast_now(), rings = 1,
+    bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 WHERE id = %(id)s AND status = 'interrupted' AND questions = %(questions)s
 RETURNING *;
 
@@ -194,7 +199,8 @@ UPDATE holdfast_run r SET
     status = 'queued', finished_at = NULL, error = NULL, questions = NULL, answers_type = NULL,
     answers = NULL, crashes = 0, crash_marker = NULL, deadline = NULL, not_before = holdfast_now(),
     holds_thread = EXISTS (SELECT FROM holdfast_entry mine WHERE mine.run_id = r.id),
-    rung_at = holdfast_now(), rings = 1
+    rung_at = holdfast_now(), rings = 1,
+    bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 FROM thread
 WHERE r.id = %(id)s AND r.thread_id = thread.id AND r.status IN ('failed', 'cancelled')
     AND NOT r.holds_thread AND NOT EXISTS (
@@ -322,7 +328,9 @@ WITH gate AS MATERIALIZED (
         coalesce((SELECT since FROM holdfast_incarnation), holdfast_now())
     ) AS since
 ), lost AS MATERIALIZED (
-    SELECT r.id, r.thread_id, r.draining
+    SELECT r.id, r.thread_id, r.draining,
+        extract(epoch FROM holdfast_now() - r.renewed_at)::float8 AS unrenewed,
+        greatest(r.renewed_at, server.since) < holdfast_now() - make_interval(secs => %(lease)s) AS expired
     FROM holdfast_run r, gate, server
     WHERE gate.open AND r.status = 'running' AND (
         greatest(r.renewed_at, server.since) < holdfast_now() - make_interval(secs => %(lease)s)
@@ -337,7 +345,7 @@ WITH gate AS MATERIALIZED (
     )
     FOR UPDATE OF r SKIP LOCKED
 ), judged AS (
-    SELECT lost.id, lost.draining, marker.text AS marker
+    SELECT lost.*, marker.text AS marker
     FROM lost CROSS JOIN LATERAL (
         SELECT concat_ws('/',
             (SELECT max(c.checkpoint_id) FROM checkpoints c WHERE c.thread_id = lost.thread_id),
@@ -346,7 +354,7 @@ WITH gate AS MATERIALIZED (
         ) AS text
     ) AS marker
 ), counted AS (
-    SELECT r.id, judged.marker, judged.draining, r.owner AS lost_owner,
+    SELECT r.id, judged.marker, judged.draining, judged.unrenewed, judged.expired, r.owner AS lost_owner,
         CASE
             WHEN judged.draining THEN r.crashes
             WHEN r.crash_marker = judged.marker THEN r.crashes + 1
@@ -364,16 +372,17 @@ UPDATE holdfast_run r SET
     ) END,
     token = NULL, owner = NULL, draining = false, crashes = counted.crashes,
     crash_marker = CASE WHEN counted.draining THEN r.crash_marker ELSE counted.marker END,
-    rung_at = holdfast_now(), rings = 1
+    rung_at = holdfast_now(), rings = 1,
+    bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 FROM counted WHERE r.id = counted.id
-RETURNING r.*, counted.lost_owner;
+RETURNING r.*, counted.lost_owner, counted.unrenewed, counted.expired, counted.draining AS was_draining;
 
 -- name: run_sweep_deadlines
 -- Ends what is past its deadline, whoever executes it (R8).
 WITH late AS MATERIALIZED (
     SELECT id FROM holdfast_run
-    WHERE status IN ('queued', 'running', 'interrupted') AND deadline < holdfast_now()
-    ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED
+    WHERE status IN ('queued', 'running', 'interrupted') AND deadline < (SELECT holdfast_now())
+    ORDER BY deadline LIMIT 500 FOR UPDATE SKIP LOCKED
 )
 UPDATE holdfast_run r SET
     status = 'failed', settled_by = token, token = NULL, owner = NULL, draining = false, holds_thread = false,
@@ -384,17 +393,15 @@ RETURNING r.*;
 
 -- name: run_bells
 -- Stamps the claimable runs whose bell is due (R15) or was lost (R16): one that became due, and one that
--- nobody answered for a while, a short one where a consumer idles, else a long one that doubles.
+-- nobody answered for a while, a short one where a consumer idles, else a long one that doubles. bell_at is
+-- when the next bell is due though all are busy, so that a backlog costs the sweep one look at an index.
 WITH due AS MATERIALIZED (
     SELECT r.id FROM holdfast_run r
-    WHERE r.status = 'queued' AND r.not_before <= holdfast_now()
+    WHERE r.status = 'queued' AND r.not_before <= (SELECT holdfast_now())
         AND coalesce(r.queue, %(default_queue)s) = ANY(%(queues)s)
         AND (
-            r.rung_at IS NULL OR r.rung_at < r.not_before
-            OR r.rung_at < holdfast_now() - make_interval(secs => CASE
-                WHEN %(idle)s THEN %(idle_seconds)s
-                ELSE least(%(busy_seconds)s * 2.0 ^ least(greatest(r.rings - 1, 0), 30), %(max_seconds)s)
-            END)
+            r.bell_at <= (SELECT holdfast_now())
+            OR (%(idle)s AND r.rung_at < (SELECT holdfast_now() - make_interval(secs => %(idle_seconds)s)))
         )
         AND (r.holds_thread OR NOT EXISTS (
             SELECT FROM holdfast_run o
@@ -407,13 +414,18 @@ WITH due AS MATERIALIZED (
     ORDER BY r.priority DESC, r.not_before, r.id LIMIT %(most)s
     FOR NO KEY UPDATE OF r SKIP LOCKED
 )
-UPDATE holdfast_run r SET rung_at = holdfast_now(), rings = r.rings + 1
+UPDATE holdfast_run r SET
+    rung_at = holdfast_now(), rings = r.rings + 1,
+    bell_at = holdfast_now() + make_interval(
+        secs => least(%(busy_seconds)s * 2.0 ^ least(r.rings, 30), %(max_seconds)s)
+    )
 FROM due WHERE r.id = due.id
 RETURNING r.*;
 
 -- name: run_questions_held
 -- For the question of each id: the deepest namespace whose newest checkpoint holds it, the task that asks,
--- and the bytes of that task's answers so far (R7).
+-- and the bytes of that task's answers so far (R7). A @task that asks has written the question under itself
+-- and under the node that called it; the answers stand under the @task, whose path is the longer one.
 WITH newest AS MATERIALIZED (
     SELECT DISTINCT ON (checkpoint_ns) checkpoint_ns, checkpoint_id FROM checkpoints
     WHERE thread_id = %(thread_id)s ORDER BY checkpoint_ns, checkpoint_id DESC
@@ -427,7 +439,8 @@ LEFT JOIN checkpoint_writes resumed
     ON resumed.thread_id = %(thread_id)s AND resumed.checkpoint_ns = w.checkpoint_ns
     AND resumed.checkpoint_id = w.checkpoint_id AND resumed.task_id = w.task_id
     AND resumed.channel = '__resume__'
-ORDER BY length(w.checkpoint_ns) - length(replace(w.checkpoint_ns, '|', '')) + (w.checkpoint_ns <> '')::int DESC;
+ORDER BY length(w.checkpoint_ns) - length(replace(w.checkpoint_ns, '|', '')) + (w.checkpoint_ns <> '')::int DESC,
+    length(w.task_path) DESC;
 
 -- name: run_answer_states
 -- For each (namespace, checkpoint, task) that a question was asked at: whether the checkpoint is still its

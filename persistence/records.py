@@ -34,7 +34,7 @@ class Question:
     """Something that a run asks and waits for: one interrupt."""
 
     id: str
-    """The interrupt's id, to answer it by."""
+    """What to answer it by: the interrupt's id, with ``.n`` behind for the task's later questions."""
     value: Any
     """What the graph passed to ``interrupt()``, as JSON."""
     node: str

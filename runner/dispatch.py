@@ -17,11 +17,15 @@ from celery import Celery, current_app
 
 from holdfast.conf import settings
 from holdfast.persistence.records import Bell
+from holdfast.runner import broker as _broker  # noqa: F401 - a process that only rings must know its URLs too
 
 logger = logging.getLogger("holdfast.dispatch")
 
 TASK = "holdfast.run"
 RECOVERY_SUFFIX = ".recovery"
+UNLIMITED = (
+    10 * 365 * 86400
+)  # seconds: Celery has no "none"; its pool takes None and 0 for the project's limit (seen)
 
 BATCH = 10
 """Messages for which RING_TIMEOUT is the limit; callers of a busy process take turns by as many."""
@@ -116,9 +120,8 @@ def _send(app: Celery, producer: Any, bells: list[Bell], give_up: float) -> int:
             shadow=f"graph:{bell.graph}",
             argsrepr=f"<run={bell.run_id} thread={bell.thread_id}>",
             kwargsrepr="{}",
-            # None would inherit the project's limits (seen); a run may take days.
-            time_limit=0,
-            soft_time_limit=0,
+            time_limit=UNLIMITED,
+            soft_time_limit=UNLIMITED,
             **_route(target, recovery=bell.recovery, named=bell.queue is not None),
         )
     return len(bells)

@@ -13,10 +13,12 @@ import os
 from typing import Any
 
 from celery import signals
+from django.db.backends.signals import connection_created
 from kombu import Queue
 
 from holdfast.graphs import registry
-from holdfast.persistence.connections import close_pools
+from holdfast.persistence import ledger
+from holdfast.persistence.connections import close_pools, guard_session
 from holdfast.runner import dispatch
 from holdfast.runner.runs.heartbeat import Heartbeat
 from holdfast.runner.runs.process import here
@@ -77,8 +79,15 @@ def _begin_single(sender: Any, **_: Any) -> None:
         _begin()
 
 
+def _guard_connection(connection: Any, **_: Any) -> None:
+    """What a frozen process holds in a transaction of Django's is let go before its lease is over (R11)."""
+    if connection.alias == ledger.alias():
+        guard_session(connection)
+
+
 def _begin() -> None:
     global _heartbeat
+    connection_created.connect(_guard_connection, dispatch_uid="holdfast-guard")
     process = here()
     process.queues, process.default_queue = _queues, _default_queue
     _heartbeat = Heartbeat(process, drain_fd=_drain_read)

@@ -116,6 +116,7 @@ class SyncSaver(BaseCheckpointSaver[str]):
                 batch.finish(error)
         if enter:
             fence.entered = True
+        fence.progressed = True
         fence.note_durable(namespace, params["checkpoint_id"])
         faults.point("checkpoint-after-commit")
 
@@ -139,6 +140,8 @@ class SyncSaver(BaseCheckpointSaver[str]):
         if not stored:
             params = writes_params(config, task_id, task_path, rows, replace)
             self._fenced("saver_put_writes_fenced", params, self.fence)
+        if not replace:  # a question that is asked again is no progress
+            self.fence.progressed = True
         faults.point("writes-after-commit")
 
     # --- reading

@@ -6,7 +6,6 @@ channel never keeps a message that it has not handed to its consumer.
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -21,27 +20,10 @@ from kombu.utils.json import dumps, loads
 
 from holdfast.runner.broker.holding import Holding
 from holdfast.runner.broker.qos import QoS
+from holdfast.runner.broker.routing import Binding, matching, topic_pattern
 
 BATCH = 100
 """Messages taken in one statement at most."""
-
-
-def topic_pattern(routing_key: str) -> str:
-    """The regular expression of a topic binding: ``*`` is one word, ``#`` any number of words."""
-    pattern = ""
-    for number, word in enumerate(routing_key.split(".")):
-        dot = r"\." if number and pattern else ""
-        if word == "#":
-            pattern = rf"{pattern}(\.[^.]+)*" if pattern else "(.*)"
-        elif pattern == "(.*)":
-            pattern = rf"(.*\.)?{_word(word)}"
-        else:
-            pattern += dot + _word(word)
-    return f"^{pattern}$"
-
-
-def _word(word: str) -> str:
-    return "[^.]+" if word == "*" else re.sub(r"(\W)", r"\\\1", word)
 
 
 class Channel(virtual.Channel):
@@ -111,7 +93,7 @@ class Channel(virtual.Channel):
         exchange = exchange or "amq.direct"
         kind = self.typeof(exchange).type
         pattern = topic_pattern(routing_key) if kind == "topic" else None
-        binding = {
+        binding: Binding = {
             "exchange": exchange,
             "queue": queue,
             "routing_key": routing_key,
@@ -178,22 +160,12 @@ class Channel(virtual.Channel):
             {
                 "exchange": exchange,
                 "routing_key": routing_key,
-                "queues": [routing_key] if not exchange else self._known(exchange, routing_key),
+                "queues": [routing_key]
+                if not exchange
+                else matching(self.connection.bound.get(exchange, {}).values(), routing_key),
                 "priority": self._get_message_priority(message),
                 "payload": dumps(message),
                 "ttl": float(expiration) / 1000 if expiration not in (None, "") else None,
-            }
-        )
-
-    def _known(self, exchange: str, routing_key: str) -> list[str]:
-        """Queues bound by this connection itself: also while a transaction defers the declaration."""
-        return sorted(
-            {
-                binding["queue"]
-                for binding in self.connection.bound.get(exchange, {}).values()
-                if binding["kind"] == "fanout"
-                or (binding["kind"] == "topic" and re.match(binding["pattern"], routing_key))
-                or binding["routing_key"] == routing_key
             }
         )
 

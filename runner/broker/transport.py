@@ -25,6 +25,7 @@ from holdfast.runner.broker.channel import BATCH, Channel
 from holdfast.runner.broker.errors import BrokerConnectionError, BrokerSchemaError
 from holdfast.runner.broker.holding import Held
 from holdfast.runner.broker.link import Link
+from holdfast.runner.broker.routing import Binding
 from holdfast.runner.broker.session import CONNECT_TIMEOUT
 
 LOOK = 1.0
@@ -64,7 +65,7 @@ class Transport(virtual.Transport):
             timeout=float(options.get("connect_timeout", CONNECT_TIMEOUT)),
         )
         self._grace = float(options.get("grace", GRACE))
-        self.bound: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
+        self.bound: dict[str, dict[tuple[str, str], Binding]] = {}
         self.transient: set[str] = set()
         self._begin()
 

@@ -67,26 +67,32 @@ def _table(*columns: str, title: str | None = None) -> Table:
         title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False
     )
     for column in columns:
-        right = column in {"step", "delivery", "deliveries", "crashes", "took", "age", "attempts"}
+        right = column in {"step", "delivery", "tries", "deaths", "attempts", "took", "age"}
+        # Only these give way on a narrow terminal.
+        least = 4 if column in {"thread", "process", "key"} else None
+        fixed = column in {"id", "status", "outcome"}
         table.add_column(
-            column, justify="right" if right else "left", no_wrap=column in {"id", "status", "outcome"}
+            column,
+            justify="right" if right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=36 if column == "id" else 11 if fixed else least,
         )
     return table
 
 
 def runs_table(runs: Iterable[Run]) -> Table:
     """Newest first, one line a run."""
-    table = _table("id", "graph", "status", "thread", "deliveries", "crashes", "age", "took")
+    table = _table("id", "graph", "status", "tries", "age", "took", "thread")
     for run in runs:
         table.add_row(
             Text(str(run.id)),
             Text(run.graph),
             status(str(run.status)),
-            Text("" if run.thread_id == str(run.id) else run.thread_id, overflow="ellipsis", no_wrap=True),
             str(run.deliveries),
-            str(run.crashes) if run.crashes else "",
             _since(run.created_at),
             _since(run.started_at, run.finished_at),
+            Text("" if run.thread_id == str(run.id) else run.thread_id),
         )
     return table
 

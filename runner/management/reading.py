@@ -19,7 +19,7 @@ def read_json(text: str | None, *, hint: str) -> Any:
     """The value of ``text``: JSON itself, ``@file`` or ``-`` for stdin; None stays None."""
     if text is None:
         return None
-    source, body = hint, text
+    source, body = "the text", text
     if text == "-":
         source, body = "stdin", sys.stdin.read()
     elif text.startswith("@"):

@@ -7,9 +7,9 @@ import logging
 from holdfast.persistence import ledger
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.ids import RunId
-from holdfast.persistence.records import Claim, Run
+from holdfast.persistence.records import Run
 from holdfast.runner import dispatch
-from holdfast.runner.runs.claim import claimed
+from holdfast.runner.runs.claim import Claimed, claimed
 from holdfast.runner.runs.execute import Drained, execute
 from holdfast.runner.runs.process import Execution, Process, here
 from holdfast.runner.runs.settle import settle
@@ -27,19 +27,20 @@ def attend(run_id: RunId) -> Run | None:
     if process.draining:  # the bell had been taken already: pass it on (R13)
         dispatch.ring(ledger.bell(ledger.get(run_id)))
         return None
-    with claimed(process, run_id) as claim:
-        if claim is None:
+    with claimed(process, run_id) as had:
+        if had is None:
             logger.debug("run %s is not to be had", run_id)
             return None
-        return _attempt(process, claim)
+        return _attempt(process, had)
 
 
-def _attempt(process: Process, claim: Claim) -> Run | None:
-    run = claim.run
+def _attempt(process: Process, had: Claimed) -> Run | None:
+    claim, run = had.claim, had.claim.run
     execution = Execution(
         claim=claim,
         fence=Fence(run.id, claim.token, run.thread_id, entered=claim.entered),
         timeline=Timeline(run_id=run.id, delivery=run.deliveries, owner=process.owner),
+        place=had.place,
     )
     with process.executing(execution):
         try:
@@ -47,4 +48,5 @@ def _attempt(process: Process, claim: Claim) -> Run | None:
         except BaseException:  # the process is told to stop at once: give the run back, then obey
             settle(claim, execution, Drained())
             raise
+        execution.settling = True
         return settle(claim, execution, outcome)

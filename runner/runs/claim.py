@@ -5,43 +5,57 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from holdfast.graphs import registry
 from holdfast.persistence import ledger
 from holdfast.persistence.ids import RunId, new_token
 from holdfast.persistence.records import Claim
-from holdfast.runner.runs.process import Process
+from holdfast.runner import dispatch
+from holdfast.runner.runs.process import Place, Process
 
 logger = logging.getLogger("holdfast.claim")
 
 BEAT_AGE = 1.0
 """Seconds: nothing is claimed without a beat younger than this (R8)."""
 PATIENCE = 5.0
-"""Seconds that a bell waits for a place in its process before it is given up; the sweep rings again."""
+"""Seconds that a bell waits for a beat, or for a place in its process, before it is given up."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claimed:
+    """A claim and the place in the process that it is executed in."""
+
+    claim: Claim
+    place: Place
 
 
 @contextmanager
-def claimed(process: Process, run_id: RunId) -> Iterator[Claim | None]:
+def claimed(process: Process, run_id: RunId) -> Iterator[Claimed | None]:
     """The claim, for as long as the block lasts; None if the run is not to be had."""
-    if process.beating and not process.wait_for_beat(age=BEAT_AGE, timeout=BEAT_AGE):
+    # A beat that does not come means that the database is away: nothing could be claimed now anyhow.
+    if process.beating and not process.wait_for_beat(age=BEAT_AGE, timeout=PATIENCE):
         logger.warning("run %s is not claimed: this process has no recent heartbeat", run_id)
         yield None
         return
-    if not process.enter(alone=False, patience=PATIENCE):
+    with process.place(patience=PATIENCE) as place:
+        if place is None:
+            # Another process may have room; this one will, once the run that is alone has moved on.
+            dispatch.ring(ledger.bell(ledger.get(run_id)))
+            yield None
+            return
+        if (claim := _take(process, run_id, alone=False)) is not None:
+            yield Claimed(claim=claim, place=place)
+            return
+    if not _wants_solitude(run_id):
         yield None
         return
-    try:
-        claim = _take(process, run_id, alone=False)
-        if claim is None and _wants_solitude(run_id):
-            process.leave()
-            if not process.enter(alone=True, patience=PATIENCE):
-                process.enter(alone=False, patience=PATIENCE)  # balances the leave below
-            else:
-                logger.warning("run %s died twice at one place: it executes alone in this process", run_id)
-                claim = _take(process, run_id, alone=True)
-        yield claim
-    finally:
-        process.leave()
+    with process.place(alone=True, patience=PATIENCE) as place:
+        if place is None or (claim := _take(process, run_id, alone=True)) is None:
+            yield None  # the neighbours take their time: the sweep rings again
+            return
+        logger.warning("run %s died twice at one place: it executes alone in this process", run_id)
+        yield Claimed(claim=claim, place=place)
 
 
 def _take(process: Process, run_id: RunId, *, alone: bool) -> Claim | None:

@@ -20,7 +20,7 @@ from langgraph.pregel import Pregel
 from langgraph.types import Command, Interrupt
 
 from holdfast import faults
-from holdfast.errors import LeaseLostError
+from holdfast.errors import DatabaseUnreachableError, LeaseLostError
 from holdfast.graphs import registry
 from holdfast.graphs.spec import GraphSpec
 from holdfast.persistence import DjangoCache, DjangoSaver, DjangoStore, codec, ledger
@@ -108,7 +108,8 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
             if stream.interrupts:
                 nodes = questions.asking_nodes(graph.get_state(config, subgraphs=True))
                 outcome = Interrupted(interrupts=tuple(stream.interrupts), nodes=nodes, spec=spec)
-    except GraphDrained:
+    except (GraphDrained, DatabaseUnreachableError):
+        # An outage that outlasts a lease is no fault of the run's: whoever reaches the database goes on.
         return Drained()
     except Exception as error:  # noqa: BLE001 - the boundary of the task: whatever a graph raises fails its run
         return (
@@ -157,7 +158,7 @@ def _attached(spec: GraphSpec, execution: Execution) -> AnyPregel:
 def _attempt(claim: Claim, execution: Execution, spec: GraphSpec) -> Attempt:
     answers: dict[str, Any] = {}
     if claim.answers is not None:
-        given = claim.answers.value
+        given = claim.answers.value or {}  # null: the state was updated instead of answering
         with ledger.pooled():
             answers = questions.to_send(claim.run.thread_id, claim.run.questions, given, spec.allowlist)
     return Attempt(

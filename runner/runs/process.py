@@ -25,6 +25,12 @@ from holdfast.runner.runs.timeline import Timeline
 logger = logging.getLogger("holdfast.worker")
 
 
+class Place:
+    """One run's room in a process: compared by identity, tells nothing."""
+
+    __slots__ = ()
+
+
 @dataclass(kw_only=True)
 class Execution:
     """One run that this process executes: handles to reach it from the heartbeat."""
@@ -32,9 +38,12 @@ class Execution:
     claim: Claim
     fence: Fence
     timeline: Timeline
+    place: Place = field(default_factory=Place)
     control: RunControl = field(default_factory=RunControl)
     cancel_since: float | None = None
     """Monotonic seconds when a wish to cancel was seen."""
+    settling: bool = False
+    """The graph has stopped and its end is being written: that the lease goes is no surprise."""
     lost_since: float | None = None
     """Monotonic seconds when the lease was seen to be somebody else's."""
 
@@ -55,40 +64,50 @@ class Process:
         self._executions: dict[RunId, Execution] = {}
         self._changed = threading.Condition()
         self._inside = 0
-        self._alone = False
+        self._alone: Place | None = None
 
     # ── the gate ────────────────────────────────────────────────────────────────────────────────────
 
-    def enter(self, *, alone: bool, patience: float) -> bool:
-        """Wait up to ``patience`` seconds for a place; ``alone`` waits until all others have left."""
+    @contextmanager
+    def place(self, *, alone: bool = False, patience: float) -> Iterator[Place | None]:
+        """A place to execute in, waited for up to ``patience`` seconds; None if there was none.
+
+        While somebody is alone nobody else gets one. ``alone`` waits until all others have left, during
+        which nobody else enters.
+        """
+        place = Place()
+        if not self._enter(place, alone=alone, patience=patience):
+            yield None
+            return
+        try:
+            yield place
+        finally:
+            with self._changed:
+                self._inside -= 1
+                if self._alone is place:
+                    self._alone = None
+                self._changed.notify_all()
+
+    def _enter(self, place: Place, *, alone: bool, patience: float) -> bool:
+        give_up = time.monotonic() + patience
         with self._changed:
-            if not alone:
-                free = self._changed.wait_for(lambda: not self._alone, patience)
-            else:
-                if not self._changed.wait_for(lambda: not self._alone, patience):
-                    return False
-                self._alone = True  # from here on nobody else enters
-                free = self._changed.wait_for(lambda: self._inside == 0, patience)
-                if not free:
-                    self._alone = False
+            if not self._changed.wait_for(lambda: self._alone is None, patience):
+                return False
+            if alone:
+                self._alone = place  # from here on nobody else enters
+                if not self._changed.wait_for(lambda: self._inside == 0, give_up - time.monotonic()):
+                    self._alone = None
                     self._changed.notify_all()
-            if free:
-                self._inside += 1
-            return free
+                    return False
+            self._inside += 1
+            return True
 
-    def admit_others(self) -> None:
-        """The run that was alone has moved on: others may enter again (R12)."""
+    def admit_others(self, place: Place) -> None:
+        """The run in that place has moved on: if it was alone, others may enter again (R12)."""
         with self._changed:
-            self._alone = False
-            self._changed.notify_all()
-
-    def leave(self) -> None:
-        """Give the place back."""
-        with self._changed:
-            self._inside -= 1
-            if self._inside == 0:
-                self._alone = False
-            self._changed.notify_all()
+            if self._alone is place:
+                self._alone = None
+                self._changed.notify_all()
 
     # ── what is executed ────────────────────────────────────────────────────────────────────────────
 

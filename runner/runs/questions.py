@@ -4,7 +4,8 @@ An interrupt's id names the task that asks, not the question: a node that asks t
 one id. So a question is recorded with where it was asked (the deepest namespace that holds the id, that
 namespace's newest checkpoint, the task) and with n, how many answers the task had by then. An answer is
 sent only while the checkpoint is still the newest one there and the task still has n answers; otherwise it
-has been applied before the crash.
+has been applied before the crash. Outside, a question's id is the interrupt's, followed by ``.n`` where n is
+not 0: so an answer that comes late, when the task has gone on to its next question, names another one.
 """
 
 from __future__ import annotations
@@ -32,14 +33,15 @@ def waiting(
     for row in ledger.questions_held(thread_id):  # deepest namespace first
         for interrupt in codec.loads(row["type"], row["blob"], extra=allow):
             if interrupt.id in values and interrupt.id not in found:
+                answered = _answers(row["resumed_type"], row["resumed_blob"], allow)
                 found[interrupt.id] = Question(
-                    id=interrupt.id,
+                    id=f"{interrupt.id}.{answered}" if answered else interrupt.id,
                     value=_shown(values[interrupt.id]),
                     node=nodes.get(row["task_id"], ""),
                     namespace=row["checkpoint_ns"],
                     checkpoint_id=row["checkpoint_id"],
                     task_id=row["task_id"],
-                    answered=_answers(row["resumed_type"], row["resumed_blob"], allow),
+                    answered=answered,
                 )
     return [found[interrupt_id] for interrupt_id in values if interrupt_id in found]
 
@@ -60,13 +62,13 @@ def to_send(
     answers: Mapping[str, Any],
     allow: frozenset[tuple[str, str]],
 ) -> dict[str, Any]:
-    """Those of the answers that have not been applied yet."""
+    """Those of the answers that have not been applied yet, by interrupt id."""
     asked = [question for question in questions if question.id in answers]
     if not asked:
         return {}
     states = ledger.answer_states(thread_id, asked)
     return {
-        question.id: answers[question.id]
+        question.id.partition(".")[0]: answers[question.id]
         for question, state in zip(asked, states, strict=True)
         if state["newest"] and _answers(state["type"], state["blob"], allow) == question.answered
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from holdfast.persistence.ids import RunId
 from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.records import Run
 from holdfast.runner import dispatch
+
+_ID = re.compile(r"[0-9a-f]{32}(\.[0-9]+)?")
 
 
 def resume(run_id: RunId, answer: Any) -> Run:
@@ -74,5 +77,5 @@ def _by_question(run: Run, answer: Any) -> dict[str, Any]:
 
 
 def _looks_like_an_id(key: object) -> bool:
-    """LangGraph's interrupt ids are 32 hexadecimal digits (xxh3-128)."""
-    return isinstance(key, str) and len(key) == 32 and all(c in "0123456789abcdef" for c in key)
+    """LangGraph's interrupt ids are 32 hexadecimal digits (xxh3-128); ours may have a number behind."""
+    return isinstance(key, str) and _ID.fullmatch(key) is not None

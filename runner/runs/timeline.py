@@ -16,7 +16,10 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
-from holdfast.persistence.connections import drop_dead_django_connections
+from holdfast.persistence.connections import (
+    close_django_connections,
+    drop_dead_django_connections,
+)
 from holdfast.persistence.records import StepRecord
 
 Now = Callable[[], datetime]
@@ -40,6 +43,7 @@ class Timeline(BaseCallbackHandler):
         self._open: dict[UUID, StepRecord] = {}
         self._lines: dict[str, StepRecord] = {}
         self._step = -1
+        self._home = threading.get_ident()
 
     def on_chain_start(
         self,
@@ -96,6 +100,9 @@ class Timeline(BaseCallbackHandler):
         )
 
     def _finish(self, run_id: UUID, outcome: str) -> None:
+        if run_id in self._open and threading.get_ident() != self._home:
+            # Nobody else would close what a node opened in a thread of LangGraph's.
+            close_django_connections()
         with self._lock:
             if (line := self._open.pop(run_id, None)) is None:
                 return

@@ -193,12 +193,13 @@ def test_p1_a_worker_goes_on_after_the_message_table_was_emptied(house: House) -
     house.all_done()
 
 
+@pytest.mark.parametrize("alias", [False, True], ids=["url", "alias"])
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 @pytest.mark.parametrize("disaster", ["restart", "backend killed", "session ended"])
 def test_p1_a_worker_recovers_from_the_loss_of_its_database_and_repeats_nothing(
-    house: House, disaster: str, pool: str
+    house: House, disaster: str, pool: str, alias: bool
 ) -> None:
-    worker = house.worker("one", "-P", pool, prefetch=4)
+    worker = house.worker("one", "-P", pool, prefetch=4, alias=alias)
     house.send("a", "b", "c")
     visit = house.stage.next()
     eventually(

@@ -16,7 +16,8 @@ from kombu import Connection, Consumer, Exchange, Producer, Queue
 from kombu.exceptions import ChannelError, OperationalError
 
 import holdfast.runner.broker  # noqa: F401 - makes the URLs known
-from holdfast.runner.broker.channel import topic_pattern
+from holdfast.runner.broker import transport
+from holdfast.runner.broker.routing import topic_pattern
 from tests.servers import PrivatePostgres, private_postgres
 
 __all__ = ["private_postgres"]
@@ -186,7 +187,10 @@ def test_r18_an_answer_given_while_the_database_is_away_is_delivered_later(broke
     assert body(connection, "q") is None
 
 
-def test_a_place_freed_by_another_thread_wakes_the_consumer_at_once(broker: Broker) -> None:
+def test_r18_a_place_freed_by_another_thread_wakes_the_consumer(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "LOOK", 60.0)  # so that nothing but the pipe can
     connection = broker.connect()
     seen: list[Any] = []
     with Consumer(connection, [Queue("q")], on_message=seen.append, prefetch_count=1):
@@ -197,21 +201,20 @@ def test_a_place_freed_by_another_thread_wakes_the_consumer_at_once(broker: Brok
             connection.drain_events(timeout=0.3)
         timer = threading.Timer(0.3, seen[0].ack)
         timer.start()
-        begun = time.monotonic()
-        connection.drain_events(timeout=5)
+        connection.drain_events(timeout=20)
         timer.join()
-        assert time.monotonic() - begun < 0.9  # the next sweep would have been later
         seen[1].ack()
 
 
-def test_a_consumer_wakes_when_a_message_comes(broker: Broker) -> None:
+def test_r18_a_message_wakes_the_consumer(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "LOOK", 60.0)  # so that nothing but LISTEN can
     connection, publisher = broker.connect(), broker.connect()
     with Consumer(connection, [Queue("q")], on_message=lambda message: message.ack()):
         with pytest.raises(TimeoutError):
             connection.drain_events(timeout=0.1)
         timer = threading.Timer(0.2, put, (publisher, "q", 1))
         timer.start()
-        connection.drain_events(timeout=5)
+        connection.drain_events(timeout=20)
         timer.join()
 
 
@@ -365,13 +368,12 @@ def test_p1_a_database_that_refuses_or_is_silent_costs_a_second_and_raises_opera
         for listening in (False, True):
             if listening:
                 silent.listen()
-            with Connection(f"holdfast+postgresql://u@127.0.0.1:{port}/d") as connection:
+            url = f"holdfast+postgresql://u@127.0.0.1:{port}/d"
+            with Connection(url, transport_options={"max_retries": 0}) as connection:
                 begun = time.monotonic()
                 with pytest.raises(OperationalError):
-                    connection.ensure_connection(max_retries=1, interval_start=0)
-                assert time.monotonic() - begun < 2.5  # one attempt and the single retry kombu makes
-                with pytest.raises(OperationalError):
-                    connection.transport.establish_connection()
+                    put(connection, "q", 1)
+                assert time.monotonic() - begun < 1.9  # 1 s, and a busy machine
 
 
 def test_a_forked_child_leaves_the_parent_its_session(broker: Broker) -> None:

@@ -189,6 +189,15 @@ def test_each_command_has_its_help(shell: Shell, name: str) -> None:
     assert "Usage: holdfast " + name in shell(name, "--help")
 
 
+def test_a_dry_prune_counts_and_deletes_nothing(shell: Shell) -> None:
+    shell.json("enqueue", "approval", REQUEST)
+    counted = shell.json("prune", "--dry-run")
+    assert counted
+    assert set(counted.values()) <= {0, True}
+    assert "would be deleted" in shell("prune", "--dry-run")
+    assert len(shell.json("runs")) == 1
+
+
 def test_the_doctor_says_what_is_missing_and_how_to_mend_it(shell: Shell) -> None:
     findings = {finding["part"]: finding for finding in shell.json("doctor", code=1)}
     assert {"versions", "database", "migrations", "clock", "broker", "workers", "sweep"} <= set(findings)
@@ -232,6 +241,15 @@ def outside(*arguments: str, drop: tuple[str, ...] = (), **env: str) -> subproce
     kept = {key: value for key, value in {**os.environ, **site(**env)}.items() if key not in drop}
     command = [sys.executable, "-m", "holdfast.runner.management.command", *arguments]
     return subprocess.run(command, env=kept, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("command", ["runs", "prune", "enqueue"])
+def test_a_database_that_does_not_answer_is_one_line(command: str) -> None:
+    arguments = ["approval", REQUEST] if command == "enqueue" else []
+    done = outside(command, *arguments, DATABASE_URL="postgresql://u:s3cret@127.0.0.1:1/nowhere")
+    assert done.returncode == 1
+    assert "does not answer" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
 @pytest.mark.parametrize(

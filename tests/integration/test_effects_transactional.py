@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -156,8 +157,6 @@ def test_r19_inside_another_transaction_it_is_refused() -> None:
     def body(name: str) -> Any:
         raise AssertionError("must not begin")
 
-    inner = job_of(body).nodes
-
     @task(effect="transactional", name="outer")
     def outer(name: str) -> Any:
         return innermost(name).result()
@@ -170,7 +169,6 @@ def test_r19_inside_another_transaction_it_is_refused() -> None:
     def job(name: str) -> Any:
         return outer(name).result()
 
-    assert inner
     # The body runs in a thread of its own, which is why the marker travels with the context.
     from holdfast.runner.effects import transaction as module
 
@@ -235,8 +233,6 @@ def test_p2_statement_by_statement_a_take_over_in_flight_wins(statement: str) ->
         with taker.transaction():
             taker.execute("UPDATE holdfast_run SET token = gen_random_uuid() WHERE id = %s", [attempt.run_id])
             done: list[Any] = []
-            import threading
-
             writer = threading.Thread(
                 target=lambda: done.append(stale.execute(query(statement), params).fetchone())  # type: ignore[arg-type]
             )
@@ -250,3 +246,58 @@ def test_p2_statement_by_statement_a_take_over_in_flight_wins(statement: str) ->
     assert done[0][0] == 0
     assert list(Effect.objects.values()) == before
     assert RunRow.objects.get().token != attempt.fence.token
+
+
+def test_p2_a_take_over_waits_for_an_effect_that_is_being_recorded_and_then_sees_it() -> None:
+    attempt = claim()
+    job, recorded, over = job_of(create), threading.Event(), threading.Event()
+    first = effects.record_in_transaction
+
+    def pause(*args: Any) -> bool:
+        try:
+            return first(*args)
+        finally:
+            recorded.set()
+            over.wait(20)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(effects, "record_in_transaction", pause)
+        ends: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                execute(job, "ada", attempt)
+            except LeaseLostError as error:  # its next checkpoint is refused
+                ends.append(error)
+
+        executor = threading.Thread(target=run)
+        executor.start()
+        assert recorded.wait(20)
+        with connect("default") as taker, connect("default") as eye:
+            take = "UPDATE holdfast_run SET token = gen_random_uuid() WHERE id = %s"
+            # A renewal, which leaves the token alone, does not wait (R2).
+            taker.execute("SET lock_timeout = '5s'")
+            taker.execute("UPDATE holdfast_run SET renewed_at = now() WHERE id = %s", [attempt.run_id])
+            taking = threading.Thread(target=lambda: taker.execute(take, [attempt.run_id]))
+            taking.start()
+            waiting = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+            deadline = time.monotonic() + 4
+            while not eye.execute(waiting, [taker.info.backend_pid]).fetchone():
+                assert time.monotonic() < deadline
+            over.set()
+            taking.join(20)
+        executor.join(20)
+    assert len(ends) <= 1  # the graph may be through before the take-over has its lock
+    assert ledger() == [("publish", "done", 1)]
+    assert User.objects.count() == 1
+
+
+def test_outside_a_run_a_transactional_body_opens_no_transaction() -> None:
+    def body(name: str) -> bool:
+        try:
+            return connection.in_atomic_block
+        finally:
+            connection.close()
+
+    assert job_of(body).invoke("ada") is False
+    assert ledger() == []

@@ -18,6 +18,7 @@ import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.acceptance.databases import ROOT, Database, new_name
 from tests.acceptance.workers import MARK, MARK_VALUE, Worker, end_marked
 
 HERE = Path(__file__).parent
+_logs = count(1)
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +89,7 @@ class Project:
             **_clean(),
             MARK: MARK_VALUE,
             "PYTHONUNBUFFERED": "1",
+            "C_FORCE_ROOT": "1",  # the project takes pickle, which Celery refuses to a root, as in a container
             "PGHOST": self.default.host,
             "PGPORT": self.default.port,
             "STRANGER_ROLE": self.default.user,
@@ -104,7 +107,7 @@ class Project:
             env={**self.environment, **environment},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=60,
         )
 
     def manage(self, *arguments: str, **environment: str) -> str:
@@ -128,7 +131,7 @@ class Project:
         """Start a worker of the project's and wait until it consumes."""
         worker = Worker(
             environment={**self.environment, "DJANGO_SETTINGS_MODULE": "stranger.settings"},
-            log=self.folder / f"worker-{len(self.workers)}.log",
+            log=self.folder / f"worker-{next(_logs)}.log",
             pool=pool,
             concurrency=concurrency,
             queues=("slow", "errands"),
@@ -211,6 +214,12 @@ def role() -> Iterator[Database]:
         absent("PostgreSQL", error)
     yield replace(server, user=name, password=name)
     with server.connect() as connection:
+        left = connection.execute(
+            "SELECT datname FROM pg_database WHERE datdba = (SELECT oid FROM pg_roles WHERE rolname = %s)",
+            [name],
+        ).fetchall()
+        for (database,) in left:  # of a test run of the project's that was cut short
+            replace(server, name=database).drop()
         connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 
 

@@ -1,0 +1,89 @@
+"""`holdfast demo`: its own checks hold, it refuses what it cannot tell, and it ends in time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+COMMAND = [sys.executable, "-m", "holdfast.runner.management.command", "demo"]
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> dict[str, str]:
+    """The environment of a bare machine: nothing set, a home of its own."""
+    dropped = ("DATABASE_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE", "BROKER_URL")
+    kept = {
+        key: value for key, value in os.environ.items() if key not in dropped and not key.startswith("PG")
+    }
+    return {**kept, "HOLDFAST_HOME": str(tmp_path / "home"), "COLUMNS": "160"}
+
+
+@pytest.fixture
+def documents(tmp_path: Path) -> Path:
+    """A folder of seven small texts."""
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    for number in range(7):
+        text = (
+            f"# Paper {number}\n\nIt was seen {number} times. Nobody knows why. The sea was calm that day.\n"
+        )
+        (folder / f"paper-{number}.md").write_text(text)
+    return folder
+
+
+def demo(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments], env=env, capture_output=True, text=True, check=False, timeout=150
+    )
+
+
+def test_p3_p4_the_story_is_told_and_holds(bare: dict[str, str], documents: Path) -> None:
+    began = time.monotonic()
+    done = demo(str(documents), env=bare)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert time.monotonic() - began < 60
+    for line in (
+        "a digest of 7 documents",
+        "kill -9, in the middle",
+        "✓ no finished node ran twice",
+        "✓ two deliveries shared the work",
+        "✓ one row in the database",
+        "✓ each effect happened once",
+        "✓ every summary of the second run was cached",
+        "All of it holds",
+    ):
+        assert line in done.stdout, done.stdout
+    published = Path(bare["HOLDFAST_HOME"]) / "demo" / "published"
+    assert len(list(published.glob("*.md"))) == 1
+    held = [
+        p
+        for p in psutil.process_iter(["cmdline"])
+        if str(published.parent) in " ".join(p.info["cmdline"] or [])
+    ]
+    assert held == []
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [({}, "Nothing to digest"), ({"a.bin": b"\x00\xff"}, "Nothing to digest")]
+)
+def test_p11_a_folder_without_documents_is_one_line(
+    bare: dict[str, str], tmp_path: Path, content: dict[str, bytes], told: str
+) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    for name, data in content.items():
+        (folder / name).write_bytes(data)
+    done = demo(str(folder), env=bare)
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_a_folder_that_is_not_there_is_a_wrong_argument(bare: dict[str, str], tmp_path: Path) -> None:
+    assert demo(str(tmp_path / "nowhere"), env=bare).returncode == 2
