@@ -12,7 +12,9 @@ import pytest
 
 import holdfast
 from holdfast.conf import settings
+from holdfast.persistence import ledger
 from holdfast.persistence.models import RunRow
+from holdfast.persistence.records import Bell
 from holdfast.runner import dispatch
 from tests.acceptance.apps import celery_uses
 from tests.acceptance.brokers import Broker
@@ -123,7 +125,5 @@ def test_r17_a_broker_that_falls_silent_in_the_middle_does_not_keep_the_ringer(
     until(lambda: broker.messages() >= 2, 30, "the later bell arrived")
 
 
-def _bell(run: holdfast.Run) -> dispatch.Bell:
-    from holdfast.persistence import ledger
-
+def _bell(run: holdfast.Run) -> Bell:
     return ledger.bell(run)
