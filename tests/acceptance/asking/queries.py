@@ -85,3 +85,13 @@ def queries_async() -> Graph:
 def queries_mixed() -> Graph:
     """Sync nodes with queries in an async graph."""
     return _chain(look, await_, look_again)
+
+
+@register("gates")
+def gates() -> Graph:
+    """Waits twice: ``gate``, then ``gate`` with ``.2`` behind."""
+
+    def wait_again(state: Visit) -> None:
+        wait({"gate": state["gate"] + ".2"})
+
+    return _chain(look, wait, wait_again)
