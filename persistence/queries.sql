@@ -95,6 +95,13 @@ RETURNING r.*, EXISTS (SELECT FROM holdfast_entry e WHERE e.run_id = r.id) AS en
 -- Whether the run could be claimed but for R12.
 SELECT crashes >= 2 AS alone FROM holdfast_run WHERE id = %(id)s AND status = 'queued';
 
+-- name: run_pass_on
+-- Stamps the bell of a run that was kept waiting in a process without room (R12, R15). No row: somebody
+-- has rung meanwhile, so that of two bells for one run only one goes round.
+UPDATE holdfast_run SET rung_at = holdfast_now(), rings = 1
+WHERE id = %(id)s AND status = 'queued' AND rung_at < holdfast_now() - make_interval(secs => %(seconds)s)
+RETURNING *;
+
 -- name: run_renew
 -- One beat for all leases of a process (R8): rewrites the session, passes over rows that are being
 -- settled, and brings along what people have asked for meanwhile (R14). The token does not change, so
