@@ -13,10 +13,12 @@ import os
 from typing import Any
 
 from celery import signals
+from django.db.backends.signals import connection_created
 from kombu import Queue
 
 from holdfast.graphs import registry
-from holdfast.persistence.connections import close_pools
+from holdfast.persistence import ledger
+from holdfast.persistence.connections import close_pools, guard_session
 from holdfast.runner import dispatch
 from holdfast.runner.runs.heartbeat import Heartbeat
 from holdfast.runner.runs.process import here
@@ -77,8 +79,15 @@ def _begin_single(sender: Any, **_: Any) -> None:
         _begin()
 
 
+def _guard(sender: Any, connection: Any, **_: Any) -> None:
+    """A process frozen in a transaction of a node's, or of a receiver's of run_settled, holds locks too (R11)."""
+    if connection.alias == ledger.alias():
+        guard_session(connection)
+
+
 def _begin() -> None:
     global _heartbeat
+    connection_created.connect(_guard, dispatch_uid="holdfast.runner.worker")
     process = here()
     process.queues, process.default_queue = _queues, _default_queue
     _heartbeat = Heartbeat(process, drain_fd=_drain_read)

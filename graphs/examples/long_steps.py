@@ -4,7 +4,8 @@ Three graphs do the same work. ``long_steps``: a loop of super-steps, each of ``
 siblings. ``long_steps_async``: the same with async nodes. ``long_steps_tasks``: an ``@entrypoint``
 that calls ``width`` tasks a step. Each executed step appends one line to ``log``
 (``<step> <sibling> <process id>``), before it sleeps (``begin``) and after (``end``), so that a
-trial can count what ran and how often. A step may be made to kill its process.
+trial can count what ran and how often. A step may be made to kill its process, or to wait while a file
+exists.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from holdfast.graphs.registry import register
 
 EXIT_CODE = 70
 """With what a step that is to die ends its process."""
+HOLD_LOOK = 0.01
+"""Seconds between two looks at the file that holds a sibling."""
 
 
 class Trial(TypedDict, total=False):
@@ -42,6 +45,8 @@ class Trial(TypedDict, total=False):
     """The step whose sibling 0 ends its process with ``os._exit``."""
     die_times: int | None
     """How many executions of that step die; None: every one. Counted in ``log``, so it needs one."""
+    hold: str | None
+    """While the file ``<hold>.<step>`` exists, the last sibling of that step does not end."""
 
 
 class State(Trial, total=False):
@@ -90,6 +95,11 @@ def _begun(log: str | None, step: int) -> int:
     return sum(line.split()[:3] == ["begin", str(step), "0"] for line in lines)
 
 
+def _held(trial: Trial, step: int, index: int) -> bool:
+    hold = trial.get("hold")
+    return hold is not None and index == trial.get("width", 1) - 1 and Path(f"{hold}.{step}").exists()
+
+
 def _end(trial: Trial, step: int, index: int) -> str:
     _write(trial.get("log"), "end", step, index)
     return f"{step}.{index}"
@@ -111,7 +121,7 @@ def fan_out(state: State) -> list[Send] | str:
     step = state["step"]
     if step >= state["steps"]:
         return END
-    keys = ("steps", "seconds", "log", "width", "die_at", "die_times")
+    keys = ("steps", "seconds", "log", "width", "die_at", "die_times", "hold")
     trial = {key: state[key] for key in keys if key in state}  # type: ignore[literal-required]
     return [Send("work", {"trial": trial, "step": step, "index": i}) for i in range(state.get("width", 1))]
 
@@ -121,6 +131,8 @@ def work(sibling: Sibling) -> dict[str, Any]:
     trial, step, index = sibling["trial"], sibling["step"], sibling["index"]
     _begin(trial, step, index)
     time.sleep(trial.get("seconds", 0.0))
+    while _held(trial, step, index):
+        time.sleep(HOLD_LOOK)
     return {"done": [_end(trial, step, index)]}
 
 
@@ -129,6 +141,8 @@ async def awork(sibling: Sibling) -> dict[str, Any]:
     trial, step, index = sibling["trial"], sibling["step"], sibling["index"]
     _begin(trial, step, index)
     await asyncio.sleep(trial.get("seconds", 0.0))
+    while _held(trial, step, index):  # noqa: ASYNC110 - another process removes the file, no event tells of it
+        await asyncio.sleep(HOLD_LOOK)
     return {"done": [_end(trial, step, index)]}
 
 
@@ -159,6 +173,8 @@ def work_task(trial: Trial, step: int, index: int) -> str:
     """One sibling as a task."""
     _begin(trial, step, index)
     time.sleep(trial.get("seconds", 0.0))
+    while _held(trial, step, index):
+        time.sleep(HOLD_LOOK)
     return _end(trial, step, index)
 
 

@@ -84,6 +84,11 @@ def wants_solitude(run_id: RunId) -> bool:
     return bool(row and row["alone"])
 
 
+def pass_on(run_id: RunId, *, waited: float) -> list[Bell]:
+    """The bell of a run that was kept waiting for that many seconds, unless somebody has rung since."""
+    return as_bells(execute("run_pass_on", {"id": run_id, "seconds": waited}))
+
+
 def renew(leases: Sequence[tuple[RunId, Token]], *, session: Session, draining: bool) -> list[Beat]:
     """One beat for all of a process's leases (R8). Not repeated here: the next beat is the repeat."""
     if not leases:

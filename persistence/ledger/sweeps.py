@@ -42,11 +42,23 @@ def roll_back() -> list[ThreadId]:
 
 
 class Lost(NamedTuple):
-    """A lease that the sweep ended: the run as it is now, and who had it."""
+    """A lease that the sweep ended: the run as it is now, who had it, and why it is taken away."""
 
     run: Run
     owner: str
     bell: Bell
+    unrenewed: float
+    """Seconds since the lease was renewed."""
+    expired: bool
+    """Whether the lease ran out; otherwise its holder's session was gone."""
+    draining: bool
+    """Whether its holder was going anyway, so that no crash was counted (R13)."""
+
+    @property
+    def cause(self) -> str:
+        """For the log."""
+        why = "lease expired" if self.expired else "session gone"
+        return f"{why}, {self.unrenewed:.2f} s after its last beat{', draining' if self.draining else ''}"
 
 
 def sweep_lost() -> list[Lost]:
@@ -56,7 +68,17 @@ def sweep_lost() -> list[Lost]:
     parameters = {"lock": SWEEP_LOCK, "lease": conf.LEASE, "gone": conf.SESSION_GONE}
     rows = execute("run_sweep_lost", parameters)
     faults.point("sweep-after-commit")
-    return [Lost(as_run(row), row["lost_owner"], as_bell(row)) for row in rows]
+    return [
+        Lost(
+            run=as_run(row),
+            owner=row["lost_owner"],
+            bell=as_bell(row),
+            unrenewed=row["unrenewed"],
+            expired=row["expired"],
+            draining=row["was_draining"],
+        )
+        for row in rows
+    ]
 
 
 def sweep_deadlines() -> list[Run]:
@@ -72,7 +94,6 @@ def bells(*, queues: Sequence[str], default_queue: str, idle: bool) -> list[Bell
         "default_queue": default_queue,
         "idle": idle,
         "idle_seconds": conf.BELL_IDLE,
-        "busy_seconds": conf.BELL_BUSY,
         "max_seconds": conf.BELL_MAX,
         "most": BELLS_A_SWEEP,
     }

@@ -26,7 +26,7 @@ BATCH = 100
 """Messages taken in one statement at most."""
 
 
-class Channel(virtual.Channel):  # type: ignore[misc]
+class Channel(virtual.Channel):
     """One channel of one kombu connection; its tags are the ids of the messages."""
 
     QoS = QoS

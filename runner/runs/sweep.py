@@ -57,6 +57,10 @@ def _tell(lost: ledger.Lost) -> None:
         dispatch.ring_all(ledger.freed_thread(run.thread_id))
     else:
         logger.warning(
-            "run %s was lost by %s (crashes: %d); ringing for another", run.id, lost.owner, run.crashes
+            "run %s was lost by %s (%s; crashes: %d); ringing for another",
+            run.id,
+            lost.owner,
+            lost.cause,
+            run.crashes,
         )
         dispatch.ring(lost.bell)
