@@ -109,9 +109,7 @@ class RunRow(models.Model):
             ),
             models.Index(fields=["not_before"], name="holdfast_run_due", condition=models.Q(status="queued")),
             models.Index(fields=["id"], name="holdfast_run_running", condition=models.Q(status="running")),
-            models.Index(
-                fields=["bell_at"], name="holdfast_run_bell", condition=models.Q(status="queued")
-            ),
+            models.Index(fields=["bell_at"], name="holdfast_run_bell", condition=models.Q(status="queued")),
             models.Index(
                 fields=["deadline"],
                 name="holdfast_run_deadline",
