@@ -23,7 +23,7 @@ WITH made AS (
 INSERT INTO holdfast_run (
     id, thread_id, graph, version, status, input_type, input, context_type, context, config, metadata,
     priority, queue, multitask_strategy, idempotency_key, request_hash, not_before, deadline, created_at,
-    rung_at, rings, holds_thread, deliveries, crashes, max_crashes, draining
+    rung_at, rings, bell_at, holds_thread, deliveries, crashes, max_crashes, draining
 )
 SELECT
     %(id)s, thread.id, %(graph)s, %(version)s, 'queued', %(input_type)s, %(input)s, %(context_type)s,
@@ -31,6 +31,7 @@ SELECT
     %(idempotency_key)s, %(request_hash)s, due.at,
     coalesce(%(deadline_at)s, moment.now + make_interval(secs => %(deadline_delay)s)), moment.now,
     CASE WHEN due.at <= moment.now THEN moment.now END, CASE WHEN due.at <= moment.now THEN 1 ELSE 0 END,
+    CASE WHEN due.at <= moment.now THEN moment.now + make_interval(secs => %(busy_seconds)s) ELSE due.at END,
     false, 0, 0, %(max_crashes)s, false
 FROM (SELECT id FROM made UNION SELECT id FROM held) AS thread
 CROSS JOIN moment
@@ -138,7 +139,8 @@ SELECT * FROM settled;
 -- Gives the run back between two steps (R13); no crash.
 UPDATE holdfast_run SET
     status = 'queued', token = NULL, settled_by = token, owner = NULL, draining = false,
-    rung_at = holdfast_now(), rings = 1
+    rung_at = holdfast_now(), rings = 1,
+    bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 WHERE id = %(id)s AND token = %(token)s AND status = 'running'
 RETURNING *;
 
@@ -148,7 +150,8 @@ SELECT * FROM holdfast_run WHERE id = %(id)s AND settled_by = %(token)s AND toke
 
 -- name: run_next_of_thread
 -- The run that a freed thread is claimable for (R4), stamped for its bell (R15).
-UPDATE holdfast_run SET rung_at = holdfast_now(), rings = 1
+UPDATE holdfast_run SET rung_at = holdfast_now(), rings = 1,
+    bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 WHERE id = (
     SELECT id FROM holdfast_run
     WHERE thread_id = %(thread_id)s AND status = 'queued' AND not_before <= holdfast_now()
@@ -167,7 +170,8 @@ WITH thread AS MATERIALIZED (
 )
 UPDATE holdfast_run r SET
     status = 'queued', answers_type = %(answers_type)s, answers = %(answers)s,
-    not_before = holdfast_now(), rung_at = holdfast_now(), rings = 1
+    not_before = holdfast_now(), rung_at = holdfast_now(), rings = 1,
+    bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 FROM thread
 WHERE r.id = %(id)s AND r.thread_id = thread.id AND r.status = 'interrupted'
     AND r.questions = %(questions)s
@@ -178,7 +182,8 @@ RETURNING r.*;
 -- that were open belong to a checkpoint that is no longer the newest (R5). The caller holds the thread.
 UPDATE holdfast_run SET
     status = 'queued', questions = NULL, answers_type = NULL, answers = NULL,
-    not_before = holdfast_now(), rung_at = holdfast_now(), rings = 1
+    not_before = holdfast_now(), rung_at = holdfast_now(), rings = 1,
+    bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 WHERE id = %(id)s AND status = 'interrupted' AND questions = %(questions)s
 RETURNING *;
 
@@ -209,6 +214,28 @@ WITH thread AS MATERIALIZED (
                 SELECT FROM checkpoints c
                 WHERE c.thread_id = r.thread_id AND c.checkpoint_ns = '' AND c.checkpoint_id >= mine.checkpoint_id
             )
+), request AS (
+    DELETE FROM holdfast_cancel_request WHERE run_id = %(id)s
+)
+UPDATE holdfast_run r SET
+    status = 'queued', finished_at = NULL, error = NULL, questions = NULL, answers_type = NULL,
+    answers = NULL, crashes = 0, crash_marker = NULL, deadline = NULL, not_before = holdfast_now(),
+    holds_thread = EXISTS (SELECT FROM holdfast_entry mine WHERE mine.run_id = r.id),
+    rung_at = holdfast_now(), rings = 1,
+    bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
+FROM thread
+WHERE r.id = %(id)s AND r.thread_id = thread.id AND r.status IN ('failed', 'cancelled')
+    AND NOT r.holds_thread AND NOT EXISTS (
+    SELECT FROM holdfast_entry mine
+    WHERE mine.run_id = r.id AND (
+        EXISTS (
+            SELECT FROM holdfast_entry later
+            WHERE later.thread_id = r.thread_id AND later.run_id <> r.id
+                AND later.checkpoint_id > mine.checkpoint_id
+        )
+        OR NOT EXISTS (
+            SELECT FROM checkpoints c
+            WHERE c.thread_id = r.thread_id AND c.checkpoint_ns = '' AND c.checkpoint_id >= mine.checkpoint_id
         )
     )
     RETURNING r.*
@@ -372,7 +399,8 @@ UPDATE holdfast_run r SET
     ) END,
     token = NULL, owner = NULL, draining = false, crashes = counted.crashes,
     crash_marker = CASE WHEN counted.draining THEN r.crash_marker ELSE counted.marker END,
-    rung_at = holdfast_now(), rings = 1
+    rung_at = holdfast_now(), rings = 1,
+    bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 FROM counted WHERE r.id = counted.id
 RETURNING r.*, counted.lost_owner, counted.unrenewed, counted.expired, counted.draining AS was_draining;
 
@@ -380,8 +408,8 @@ RETURNING r.*, counted.lost_owner, counted.unrenewed, counted.expired, counted.d
 -- Ends what is past its deadline, whoever executes it (R8).
 WITH late AS MATERIALIZED (
     SELECT id FROM holdfast_run
-    WHERE status IN ('queued', 'running', 'interrupted') AND deadline < holdfast_now()
-    ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED
+    WHERE status IN ('queued', 'running', 'interrupted') AND deadline < (SELECT holdfast_now())
+    ORDER BY deadline LIMIT 500 FOR UPDATE SKIP LOCKED
 )
 UPDATE holdfast_run r SET
     status = 'failed', settled_by = token, token = NULL, owner = NULL, draining = false, holds_thread = false,
@@ -392,17 +420,15 @@ RETURNING r.*;
 
 -- name: run_bells
 -- Stamps the claimable runs whose bell is due (R15) or was lost (R16): one that became due, and one that
--- nobody answered for a while, a short one where a consumer idles, else a long one that doubles.
+-- nobody answered for a while, a short one where a consumer idles, else a long one that doubles. bell_at is
+-- when the next bell is due though all are busy, so that a backlog costs the sweep one look at an index.
 WITH due AS MATERIALIZED (
     SELECT r.id FROM holdfast_run r
-    WHERE r.status = 'queued' AND r.not_before <= holdfast_now()
+    WHERE r.status = 'queued' AND r.not_before <= (SELECT holdfast_now())
         AND coalesce(r.queue, %(default_queue)s) = ANY(%(queues)s)
         AND (
-            r.rung_at IS NULL OR r.rung_at < r.not_before
-            OR r.rung_at < holdfast_now() - make_interval(secs => CASE
-                WHEN %(idle)s THEN %(idle_seconds)s
-                ELSE least(%(busy_seconds)s * 2.0 ^ least(greatest(r.rings - 1, 0), 30), %(max_seconds)s)
-            END)
+            r.bell_at <= (SELECT holdfast_now())
+            OR (%(idle)s AND r.rung_at < (SELECT holdfast_now() - make_interval(secs => %(idle_seconds)s)))
         )
         AND (r.holds_thread OR NOT EXISTS (
             SELECT FROM holdfast_run o
@@ -415,7 +441,11 @@ WITH due AS MATERIALIZED (
     ORDER BY r.priority DESC, r.not_before, r.id LIMIT %(most)s
     FOR NO KEY UPDATE OF r SKIP LOCKED
 )
-UPDATE holdfast_run r SET rung_at = holdfast_now(), rings = r.rings + 1
+UPDATE holdfast_run r SET
+    rung_at = holdfast_now(), rings = r.rings + 1,
+    bell_at = holdfast_now() + make_interval(
+        secs => least(%(busy_seconds)s * 2.0 ^ least(r.rings, 30), %(max_seconds)s)
+    )
 FROM due WHERE r.id = due.id
 RETURNING r.*;
 

@@ -5,8 +5,9 @@ Ids may be given as UUID or text. Every error is a HoldfastError.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
@@ -16,16 +17,31 @@ from langgraph.types import StateSnapshot
 from holdfast.persistence import ledger
 from holdfast.persistence.ids import ThreadId, parse_run_id
 from holdfast.persistence.records import Run, StepRecord
+from holdfast.persistence.trouble import told
 from holdfast.runner.runs import cancel as _cancel
 from holdfast.runner.runs import enqueue as _enqueue
 from holdfast.runner.runs import resume as _resume
 from holdfast.runner.runs import thread as _thread
 from holdfast.runner.runs import wait as _wait
-from holdfast.runner.runs.enqueue import Request, Strategy, When
+from holdfast.runner.runs.request import Request, Strategy, When
 
 Id = UUID | str
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
+def _public(function: Callable[P, T]) -> Callable[P, T]:
+    """The database's own errors leave as typed ones: unreachable, or not migrated."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        with told():
+            return function(*args, **kwargs)
+
+    return call
+
+
+@_public
 def enqueue(
     graph: str,
     input: Any = None,
@@ -71,6 +87,7 @@ def enqueue(
     return _enqueue.enqueue([request])[0]
 
 
+@_public
 def enqueue_many(requests: Sequence[Request | Mapping[str, Any]]) -> list[Run]:
     """Accept several runs, all or none; each a Request or a mapping of ``enqueue``'s arguments."""
     return _enqueue.enqueue(
@@ -78,11 +95,13 @@ def enqueue_many(requests: Sequence[Request | Mapping[str, Any]]) -> list[Run]:
     )
 
 
+@_public
 def get(run_id: Id) -> Run:
     """Read a run. Raises RunNotFoundError."""
     return ledger.get(parse_run_id(run_id))
 
 
+@_public
 def runs(
     *, status: str | None = None, graph: str | None = None, thread_id: str | None = None, limit: int = 50
 ) -> list[Run]:
@@ -90,16 +109,19 @@ def runs(
     return ledger.runs(status=status, graph=graph, thread_id=thread_id, limit=limit)
 
 
+@_public
 def steps(run_id: Id) -> list[StepRecord]:
     """What the run did so far, line by line."""
     return ledger.steps(parse_run_id(run_id))
 
 
+@_public
 def wait(run_id: Id, timeout: float | None = None, *, on_change: Callable[[Run], None] | None = None) -> Run:
     """The run once it has ended or asks. Raises RunNotFoundError, WaitTimeoutError (``timeout`` in seconds)."""
     return _wait.wait(parse_run_id(run_id), timeout=timeout, on_change=on_change)
 
 
+@_public
 def resume(run_id: Id, answer: Any) -> Run:
     """Answer what the run asks: a plain answer to its only question, or ``{question id: answer}`` (P13).
 
@@ -108,31 +130,37 @@ def resume(run_id: Id, answer: Any) -> Run:
     return _resume.resume(parse_run_id(run_id), answer)
 
 
+@_public
 def cancel(run_id: Id, *, rollback: bool = False) -> Run:
     """Ask for the run's end; ``rollback`` deletes what it wrote. Raises RunNotFoundError, RunEndedError."""
     return _cancel.cancel(parse_run_id(run_id), rollback=rollback)
 
 
+@_public
 def retry(run_id: Id) -> Run:
     """Let a failed or cancelled run go on from its last checkpoint. Raises RunNotFoundError, RetryRefusedError."""
     return _cancel.retry(parse_run_id(run_id))
 
 
+@_public
 def state(thread_id: str, *, checkpoint_id: str | None = None) -> StateSnapshot:
     """The thread's newest state, or that of a checkpoint. Raises ThreadNotFoundError."""
     return _thread.state(thread_id, checkpoint_id=checkpoint_id)
 
 
+@_public
 def history(thread_id: str, *, limit: int | None = None) -> Iterator[StateSnapshot]:
     """The thread's states, newest first. Raises ThreadNotFoundError."""
     return _thread.history(thread_id, limit=limit)
 
 
+@_public
 def update_state(thread_id: str, values: Any, as_node: str | None = None) -> RunnableConfig:
     """Write to a thread as a node would. Raises ThreadBusyError, ThreadNotFoundError."""
     return _thread.update_state(thread_id, values, as_node=as_node)
 
 
+@_public
 def fork(thread_id: str, checkpoint_id: str, new_thread_id: str | None = None) -> ThreadId:
     """Branch a new thread off a checkpoint. Raises ThreadBusyError, ThreadNotFoundError."""
     return _thread.fork(thread_id, checkpoint_id, new_thread_id=new_thread_id)

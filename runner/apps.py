@@ -14,6 +14,7 @@ class RunnerConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from holdfast.runner import checks, discovery  # noqa: F401 - checks registers the system checks
+        # checks registers the system checks; broker tells kombu the URLs holdfast://, in web processes too
+        from holdfast.runner import broker, checks, discovery  # noqa: F401
 
         discovery.install()

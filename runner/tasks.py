@@ -25,8 +25,8 @@ logger = logging.getLogger("holdfast.tasks")
     reject_on_worker_lost=True,
     ignore_result=True,
     max_retries=0,
-    time_limit=0,
-    soft_time_limit=0,
+    time_limit=dispatch.UNLIMITED,
+    soft_time_limit=dispatch.UNLIMITED,
 )
 def run(run_id: str) -> None:
     """Attend to the bell of one run. Raises RunFailedError after a failed run has been settled."""
@@ -34,7 +34,12 @@ def run(run_id: str) -> None:
 
 
 @shared_task(
-    name="holdfast.prune", acks_late=True, ignore_result=True, max_retries=0, time_limit=0, soft_time_limit=0
+    name="holdfast.prune",
+    acks_late=True,
+    ignore_result=True,
+    max_retries=0,
+    time_limit=dispatch.UNLIMITED,
+    soft_time_limit=dispatch.UNLIMITED,
 )
 def prune(**options: Any) -> None:
     """Sweep away what the retention policy no longer keeps."""

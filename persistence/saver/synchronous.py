@@ -28,6 +28,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from holdfast import faults
 from holdfast.conf import settings
+from holdfast.persistence import arrays
 from holdfast.persistence.codec import codec
 from holdfast.persistence.connections import Connection, retrying
 from holdfast.persistence.fence import Fence
@@ -69,6 +70,8 @@ class SyncSaver(BaseCheckpointSaver[str]):
         self.using = using or settings().DATABASE
         self.fence = fence
         self._connection = connection
+        if connection is not None:
+            arrays.register(connection)  # the pool's connections know the arrays of parameters already
         self._held = Held()  # shared by copies, as the fence is
 
     def get_next_version(self, current: str | int | None, channel: None) -> str:

@@ -131,9 +131,12 @@ class Link:
         self._deferred.append((name, parameters))
         self._declare_deferred()
 
-    def _declare_deferred(self) -> None:
+    def _declare_deferred(self, *, committed: bool = False) -> None:
         if self._in_transaction():
-            django_publisher.on_commit(self.address, self._declare_deferred)
+            # ``captureOnCommitCallbacks`` of Django's tests calls back inside the transaction: asking to be
+            # called again there would never end.
+            if not committed:
+                django_publisher.on_commit(self.address, lambda: self._declare_deferred(committed=True))
             return
         while self._deferred:
             self.count(*self._deferred[0])

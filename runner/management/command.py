@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from holdfast.errors import ConfigurationError, DatabaseUnreachableError, HoldfastError, NotMigratedError
+from holdfast.errors import ConfigurationError, HoldfastError
 
 SITE_SETTINGS = "holdfast.runner.site.settings"
 
@@ -62,50 +62,15 @@ def ready() -> None:
 def explain(error: BaseException) -> str | None:
     """One line that says what, where and how to mend it; None for what is a bug and wants a traceback."""
     from django.core.exceptions import ImproperlyConfigured
-    from django.db import OperationalError, ProgrammingError
-    from psycopg import OperationalError as DirectOperationalError  # of connections that are not Django's
+
+    from holdfast.persistence import trouble
 
     if isinstance(error, HoldfastError):
         return _one_line(error.message)
-    if isinstance(error, OperationalError | DirectOperationalError):
-        return _one_line(database_unreachable(error).message)
-    if isinstance(error, ProgrammingError) and _is_missing_table(error):
-        return _one_line(not_migrated().message)
     if isinstance(error, ImproperlyConfigured):
         return _one_line(f"Django's settings are not usable: {error}")
-    return None
-
-
-def database_unreachable(error: Exception) -> DatabaseUnreachableError:
-    """What a failed connection means to a person."""
-    from django.db import connections
-
-    from holdfast.conf import settings
-
-    alias = settings().DATABASE
-    where = connections[alias].settings_dict
-    address = f"{where['NAME']} on {where['HOST'] or 'the local socket'}:{where['PORT'] or 5432}"
-    return DatabaseUnreachableError(
-        f"The database {address} does not answer ({_one_line(str(error))}). "
-        "Check DATABASE_URL and that the server runs.",
-        alias=alias,
-    )
-
-
-def not_migrated() -> NotMigratedError:
-    """What a missing table means to a person."""
-    from holdfast.conf import settings
-
-    return NotMigratedError(
-        "The database has no Holdfast tables, or older ones. Run `manage.py migrate` "
-        "(`django-admin migrate` under your DJANGO_SETTINGS_MODULE).",
-        alias=settings().DATABASE,
-    )
-
-
-def _is_missing_table(error: Exception) -> bool:
-    # Django's error wraps psycopg's. 42P01 undefined table, 42703 undefined column, 42883 undefined function
-    return getattr(error.__cause__, "sqlstate", None) in {"42P01", "42703", "42883"}
+    meaning = trouble.explain(error)
+    return None if meaning is None else _one_line(meaning.message)
 
 
 def _one_line(text: str) -> str:

@@ -20,7 +20,7 @@ from langgraph.pregel import Pregel
 from langgraph.types import Command, Interrupt
 
 from holdfast import faults
-from holdfast.errors import LeaseLostError
+from holdfast.errors import DatabaseUnreachableError, LeaseLostError
 from holdfast.graphs import registry
 from holdfast.graphs.spec import GraphSpec
 from holdfast.persistence import DjangoCache, DjangoSaver, DjangoStore, codec, ledger
@@ -110,7 +110,8 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
             if stream.interrupts:
                 nodes = questions.asking_nodes(graph.get_state(config, subgraphs=True))
                 outcome = Interrupted(interrupts=tuple(stream.interrupts), nodes=nodes, spec=spec)
-    except GraphDrained:
+    except (GraphDrained, DatabaseUnreachableError):
+        # An outage that outlasts a lease is no fault of the run's: whoever reaches the database goes on.
         return Drained()
     except Exception as error:  # noqa: BLE001 - the boundary of the task: whatever a graph raises fails its run
         outcome = Lost() if isinstance(error, LeaseLostError) else Failed(exception=error)

@@ -68,7 +68,11 @@ def _write(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
         case Interrupted(interrupts=interrupts, nodes=nodes, spec=spec):
             asked = questions.waiting(claim.run.thread_id, interrupts, nodes, spec.allowlist)
             if len(asked) < len({interrupt.id for interrupt in interrupts}):
-                raise HoldfastError(f"run {claim.run.id} asks questions that are not on its checkpoints")
+                # Another attempt has gone on from there, which the fence tells; otherwise it is our error.
+                lost = HoldfastError("the graph asks questions that are not on its checkpoints")
+                return ledger.settle(
+                    claim, RunStatus.FAILED, error=Failed(exception=lost).error, inside=inside
+                )
             return ledger.settle(claim, RunStatus.INTERRUPTED, questions=asked, inside=inside)
         case Drained() if execution.cancel_since is not None:
             error = {"type": "Cancelled", "message": "cancelled between two steps"}

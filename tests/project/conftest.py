@@ -107,7 +107,7 @@ class Project:
             env={**self.environment, **environment},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=60,
         )
 
     def manage(self, *arguments: str, **environment: str) -> str:
@@ -214,6 +214,12 @@ def role() -> Iterator[Database]:
         absent("PostgreSQL", error)
     yield replace(server, user=name, password=name)
     with server.connect() as connection:
+        left = connection.execute(
+            "SELECT datname FROM pg_database WHERE datdba = (SELECT oid FROM pg_roles WHERE rolname = %s)",
+            [name],
+        ).fetchall()
+        for (database,) in left:  # of a test run of the project's that was cut short
+            replace(server, name=database).drop()
         connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 
 

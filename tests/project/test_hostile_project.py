@@ -72,7 +72,7 @@ def test_tables_are_where_the_setting_says_and_nowhere_else(project: Project) ->
 def test_a_check_catches_celery_s_default_app(project: Project) -> None:
     done = project.run("manage.py", "check", STRANGER_WITHOUT_CELERY="1")
     assert done.returncode != 0
-    assert "holdfast.E002" in done.stderr
+    assert "Celery's default app is current" in done.stderr
 
 
 def test_holdfast_configures_no_logging(project: Project) -> None:
@@ -95,7 +95,7 @@ def test_the_project_s_own_celery_settings_stay_its_own(project: Project) -> Non
 
 
 def test_run_now_works_in_the_project_s_own_test_cases(project: Project) -> None:
-    out = project.manage("test", "--verbosity=1")
+    out = project.manage("test", "--noinput")
     assert "OK" in out
     assert "Ran 6 tests" in out
 
@@ -207,7 +207,9 @@ def test_a_web_process_opens_no_connection_but_django_s(project: Project) -> Non
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_a_worker_child_has_at_most_three_connections(project: Project, pool: str) -> None:
-    worker = project.worker(pool=pool, concurrency=2)
+    """Heartbeat, saver, Django; a process with threads has Django's for each thread, and the broker's."""
+    worker_threads = 2
+    worker = project.worker(pool=pool, concurrency=worker_threads)
     with project.web() as web:
         made = [web.post("/orders/", seconds="1")["run"] for _ in range(4)]
     most: dict[int, int] = {}
@@ -222,4 +224,5 @@ def test_a_worker_child_has_at_most_three_connections(project: Project, pool: st
 
     until(all_ended, 30, "all runs end")
     children = worker.children if pool == "prefork" else [worker.pid]
-    assert all(0 < most[pid] <= 3 for pid in children), most
+    limit = 3 if pool == "prefork" else 3 + worker_threads
+    assert all(0 < most[pid] <= limit for pid in children), most

@@ -18,7 +18,7 @@ from langgraph.checkpoint.serde.jsonplus import (
 )
 
 from holdfast.errors import TypeNotAllowedError
-from holdfast.persistence.rebuild import Payload, rebuild, rebuild_array, rebuild_snapshot
+from holdfast.persistence.codec.rebuild import Payload, rebuild, rebuild_array, rebuild_snapshot
 
 Key = tuple[str, ...]
 Resolve = Callable[[str, str], Callable[..., Any]]

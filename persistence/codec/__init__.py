@@ -26,9 +26,9 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from holdfast.conf import settings
 from holdfast.errors import ConfigurationError, NotSerializableError, TypeNotAllowedError
-from holdfast.persistence.extensions import Checker, Key, Reader, not_allowed
-from holdfast.persistence.flattened import find_flattened
-from holdfast.persistence.offender import find_offender
+from holdfast.persistence.codec.extensions import Checker, Key, Reader, not_allowed
+from holdfast.persistence.codec.flattened import find_flattened
+from holdfast.persistence.codec.offender import find_offender
 
 
 class Codec(JsonPlusSerializer):

@@ -1,0 +1,56 @@
+"""What the database's own errors mean to a person: it does not answer, or it is not migrated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg
+from django.db import DatabaseError, InterfaceError, connections
+
+from holdfast.conf import settings
+from holdfast.errors import DatabaseUnreachableError, HoldfastError, NotMigratedError
+from holdfast.persistence.connections import is_passing
+
+_MISSING: Final = {"42P01", "42703", "42883"}  # undefined table, column, function
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Raises DatabaseUnreachableError or NotMigratedError for what means that; other errors as they are.
+
+    Inside a transaction of the caller's a lost connection is the caller's own error and stays Django's.
+    """
+    try:
+        yield
+    except (DatabaseError, InterfaceError, psycopg.Error) as error:
+        meaning = explain(error)
+        if meaning is None or (
+            isinstance(meaning, DatabaseUnreachableError) and connections[settings().DATABASE].in_atomic_block
+        ):
+            raise
+        raise meaning from error
+
+
+def explain(error: BaseException) -> HoldfastError | None:
+    """The typed error for one of Django's or psycopg's; None if it means something else."""
+    cause = error if isinstance(error, psycopg.Error) else error.__cause__
+    if not isinstance(cause, psycopg.Error):
+        return None
+    alias = settings().DATABASE
+    if cause.sqlstate in _MISSING:
+        return NotMigratedError(
+            f"The database {alias!r} has no Holdfast tables, or older ones. "
+            f"Run: manage.py migrate --database {alias}",
+            alias=alias,
+        )
+    if is_passing(cause):
+        place = connections[alias].settings_dict
+        where = f"{place['NAME']} on {place['HOST'] or 'the local socket'}:{place['PORT'] or 5432}"
+        return DatabaseUnreachableError(
+            f"The database {alias!r} ({where}) does not answer: {' '.join(str(cause).split())}. "
+            "Check its settings (DATABASE_URL on the reference site) and that the server runs.",
+            alias=alias,
+        )
+    return None
