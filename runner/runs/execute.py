@@ -6,9 +6,7 @@ and says how it stopped. It writes nothing itself; what a node or the saver writ
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import threading
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,6 +26,7 @@ from holdfast.persistence.records import Claim
 from holdfast.runner.runs import questions
 from holdfast.runner.runs.attempt import Attempt, attempt_scope
 from holdfast.runner.runs.boundary import TaskBoundary
+from holdfast.runner.runs.loop import OrmKeeper, loop
 from holdfast.runner.runs.process import Execution
 
 AnyPregel = Pregel[Any, Any, Any, Any]
@@ -91,7 +90,7 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
         spec = registry.get(claim.run.graph, claim.run.version)
         graph = _attached(spec, execution)
         attempt = _attempt(claim, execution, spec)
-        config = _config(claim, execution)
+        config = _config(claim, execution, asynchronous=spec.is_async)
         with attempt_scope(attempt):
             faults.point("input-before-first-checkpoint")
             sent = _what_to_send(claim, attempt.answers)
@@ -103,7 +102,7 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
                 "control": execution.control,
             }
             if spec.is_async:
-                _loop().run(stream.aread(graph, sent, config, arguments))
+                loop().run(stream.aread(graph, sent, config, arguments))
             else:
                 stream.read(graph, sent, config, arguments)
             outcome = Finished(values=stream.latest)
@@ -179,7 +178,7 @@ def _what_to_send(claim: Claim, answers: Mapping[str, Any]) -> Any:
     return Command(resume=dict(answers)) if answers else None
 
 
-def _config(claim: Claim, execution: Execution) -> RunnableConfig:
+def _config(claim: Claim, execution: Execution, *, asynchronous: bool) -> RunnableConfig:
     run = claim.run
     config: dict[str, Any] = dict(claim.config)
     config["configurable"] = {
@@ -194,37 +193,7 @@ def _config(claim: Claim, execution: Execution) -> RunnableConfig:
         "holdfast_owner": run.owner,
     }
     config["callbacks"] = [TaskBoundary(execution.control, execution.fence), execution.timeline]
+    if asynchronous:
+        config["callbacks"].append(OrmKeeper())
     config["run_name"] = f"graph:{run.graph}"
     return config  # type: ignore[return-value]  # built key by key from checked input
-
-
-class _Loop:
-    """One event-loop thread a process, for graphs that are async only."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="holdfast-loop", daemon=True).start()
-
-    def run(self, coroutine: Any) -> None:
-        """Run the coroutine there, and wait for it, with this thread's context variables."""
-        import contextvars
-
-        context = contextvars.copy_context()
-        done: Any = asyncio.run_coroutine_threadsafe(_in_context(coroutine, context), self._loop)
-        done.result()
-
-
-async def _in_context(coroutine: Any, context: Any) -> None:
-    await asyncio.get_running_loop().create_task(coroutine, context=context)
-
-
-_the_loop: tuple[int, _Loop] | None = None
-
-
-def _loop() -> _Loop:
-    import os
-
-    global _the_loop
-    if _the_loop is None or _the_loop[0] != os.getpid():  # a thread does not survive a fork
-        _the_loop = (os.getpid(), _Loop())
-    return _the_loop[1]
