@@ -187,7 +187,10 @@ class _Ringer:
             if time.monotonic() > give_up:
                 continue  # the caller has gone
             try:
-                if connected is None or connected[0] is not app:
+                if connected is not None and connected[0] is not app:
+                    _let_go(connected[1])
+                    connected = None
+                if connected is None:
                     connected = (app, _producer(app, settings().RING_TIMEOUT))
                 answer.put(_send(app, connected[1], bells, give_up))
             except Exception as error:  # noqa: BLE001 - handed to the caller
