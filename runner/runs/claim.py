@@ -46,7 +46,7 @@ def claimed(process: Process, run_id: RunId) -> Iterator[Claimed | None]:
         if (claim := _take(process, run_id, alone=False)) is not None:
             yield Claimed(claim=claim, place=place)
             return
-    if not _wants_solitude(run_id):
+    if process.draining or not _wants_solitude(run_id):
         yield None
         return
     with process.place(alone=True, patience=PATIENCE) as place:
@@ -62,6 +62,10 @@ def claimed(process: Process, run_id: RunId) -> Iterator[Claimed | None]:
 
 
 def _take(process: Process, run_id: RunId, *, alone: bool) -> Claim | None:
+    if (
+        process.draining
+    ):  # looked at last: it may have been told to go while it waited for beat or place (R13)
+        return None
     with ledger.pooled():
         return ledger.claim(
             run_id,

@@ -25,6 +25,7 @@ from holdfast.persistence import DjangoCache, DjangoSaver, DjangoStore, codec, l
 from holdfast.persistence.records import Claim
 from holdfast.runner.runs import questions
 from holdfast.runner.runs.attempt import Attempt, attempt_scope
+from holdfast.runner.runs.boundary import TaskBoundary
 from holdfast.runner.runs.loop import OrmKeeper, loop
 from holdfast.runner.runs.process import Execution
 
@@ -84,6 +85,7 @@ Outcome = Finished | Interrupted | Drained | Failed | Lost
 
 def execute(claim: Claim, execution: Execution) -> Outcome:
     """Run the graph until it ends, asks, fails, is drained, or the lease is lost."""
+    outcome: Outcome
     try:
         spec = registry.get(claim.run.graph, claim.run.version)
         graph = _attached(spec, execution)
@@ -103,7 +105,7 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
                 loop().run(stream.aread(graph, sent, config, arguments))
             else:
                 stream.read(graph, sent, config, arguments)
-            outcome: Outcome = Finished(values=stream.latest)
+            outcome = Finished(values=stream.latest)
             if stream.interrupts:
                 nodes = questions.asking_nodes(graph.get_state(config, subgraphs=True))
                 outcome = Interrupted(interrupts=tuple(stream.interrupts), nodes=nodes, spec=spec)
@@ -111,12 +113,11 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
         # An outage that outlasts a lease is no fault of the run's: whoever reaches the database goes on.
         return Drained()
     except Exception as error:  # noqa: BLE001 - the boundary of the task: whatever a graph raises fails its run
-        return (
-            Lost() if execution.fence.lost or isinstance(error, LeaseLostError) else Failed(exception=error)
-        )
+        outcome = Lost() if isinstance(error, LeaseLostError) else Failed(exception=error)
     if execution.fence.lost:
         return Lost()
-    return outcome
+    # What a task returned, raised or asked after it had been cut off between two calls is not its own word.
+    return Drained() if execution.fence.abandoned else outcome
 
 
 class _Stream:
@@ -191,6 +192,8 @@ def _config(claim: Claim, execution: Execution, *, asynchronous: bool) -> Runnab
         "holdfast_delivery": run.deliveries,
         "holdfast_owner": run.owner,
     }
-    config["callbacks"] = [execution.timeline, OrmKeeper()] if asynchronous else [execution.timeline]
+    config["callbacks"] = [TaskBoundary(execution.control, execution.fence), execution.timeline]
+    if asynchronous:
+        config["callbacks"].append(OrmKeeper())
     config["run_name"] = f"graph:{run.graph}"
     return config  # type: ignore[return-value]  # built key by key from checked input
