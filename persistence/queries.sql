@@ -136,6 +136,7 @@ WHERE r.status = 'running';
 WITH settled AS (
 -- Ends the attempt: the token goes (R1), what it was is kept for unknown commits (R3). The last lines of
 -- the timeline are written with it, or not at all (P2).
+WITH settled AS (
 WITH request AS (
     DELETE FROM holdfast_cancel_request WHERE run_id = %(id)s AND %(ended)s
 ), settled AS (
@@ -222,34 +223,13 @@ RETURNING *;
 WITH thread AS MATERIALIZED (
     SELECT id FROM holdfast_thread
     WHERE id = (SELECT thread_id FROM holdfast_run WHERE id = %(id)s) FOR KEY SHARE
-), request AS (
-    DELETE FROM holdfast_cancel_request WHERE run_id = %(id)s
-)
-UPDATE holdfast_run r SET
-    status = 'queued', finished_at = NULL, error = NULL, questions = NULL, answers_type = NULL,
-    answers = NULL, crashes = 0, crash_marker = NULL, deadline = NULL, not_before = holdfast_now(),
-    holds_thread = EXISTS (SELECT FROM holdfast_entry mine WHERE mine.run_id = r.id),
-    rung_at = holdfast_now(), rings = 1,
-    bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
-FROM thread
-WHERE r.id = %(id)s AND r.thread_id = thread.id AND r.status IN ('failed', 'cancelled')
-    AND NOT r.holds_thread AND NOT EXISTS (
-    SELECT FROM holdfast_entry mine
-    WHERE mine.run_id = r.id AND (
-        EXISTS (
-            SELECT FROM holdfast_entry later
-            WHERE later.thread_id = r.thread_id AND later.run_id <> r.id
-                AND later.checkpoint_id > mine.checkpoint_id
-        )
-        OR NOT EXISTS (
-            SELECT FROM checkpoints c
-            WHERE c.thread_id = r.thread_id AND c.checkpoint_ns = '' AND c.checkpoint_id >= mine.checkpoint_id
 ), retried AS (
     UPDATE holdfast_run r SET
         status = 'queued', finished_at = NULL, error = NULL, questions = NULL, answers_type = NULL,
         answers = NULL, crashes = 0, crash_marker = NULL, deadline = NULL, not_before = holdfast_now(),
         holds_thread = EXISTS (SELECT FROM holdfast_entry mine WHERE mine.run_id = r.id),
-        rung_at = holdfast_now(), rings = 1
+        rung_at = holdfast_now(), rings = 1,
+        bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
     FROM thread
     WHERE r.id = %(id)s AND r.thread_id = thread.id AND r.status IN ('failed', 'cancelled')
         AND NOT r.holds_thread AND NOT EXISTS (
