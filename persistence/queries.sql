@@ -102,7 +102,8 @@ SELECT crashes >= 2 AS alone FROM holdfast_run WHERE id = %(id)s AND status = 'q
 -- name: run_pass_on
 -- Stamps the bell of a run that was kept waiting in a process without room (R12, R15). No row: somebody
 -- has rung meanwhile, so that of two bells for one run only one goes round.
-UPDATE holdfast_run SET rung_at = holdfast_now(), rings = 1
+UPDATE holdfast_run SET rung_at = holdfast_now(), rings = 1,
+    bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 WHERE id = %(id)s AND status = 'queued' AND rung_at < holdfast_now() - make_interval(secs => %(seconds)s)
 RETURNING *;
 
@@ -132,14 +133,9 @@ JOIN unnest(%(ids)s::uuid[], %(tokens)s::uuid[]) AS lease (id, token)
 WHERE r.status = 'running';
 
 -- name: run_settle
--- Ends the attempt: the token goes (R1), what it was is kept for unknown commits (R3).
-WITH settled AS (
 -- Ends the attempt: the token goes (R1), what it was is kept for unknown commits (R3). The last lines of
 -- the timeline are written with it, or not at all (P2).
 WITH settled AS (
-WITH request AS (
-    DELETE FROM holdfast_cancel_request WHERE run_id = %(id)s AND %(ended)s
-), settled AS (
     UPDATE holdfast_run SET
         status = %(status)s, token = NULL, settled_by = token, owner = NULL, draining = false,
         holds_thread = NOT %(ended)s, finished_at = CASE WHEN %(ended)s THEN holdfast_now() END,
