@@ -103,7 +103,8 @@ SELECT crashes >= 2 AS alone FROM holdfast_run WHERE id = %(id)s AND status = 'q
 -- name: run_pass_on
 -- Stamps the bell of a run that was kept waiting in a process without room (R12, R15). No row: somebody
 -- has rung meanwhile, so that of two bells for one run only one goes round.
-UPDATE holdfast_run SET rung_at = holdfast_now(), rings = 1
+UPDATE holdfast_run SET rung_at = holdfast_now(), rings = 1,
+    bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 WHERE id = %(id)s AND status = 'queued' AND rung_at < holdfast_now() - make_interval(secs => %(seconds)s)
 RETURNING *;
 
