@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from holdfast.errors import ConfigurationError, HoldfastError
-
-SITE_SETTINGS = "holdfast.runner.site.settings"
+from holdfast.runner.site.environment import SITE_SETTINGS
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
