@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +12,14 @@ import pytest
 
 import holdfast
 from holdfast.conf import settings
+from holdfast.persistence import ledger
 from holdfast.persistence.models import RunRow
+from holdfast.persistence.records import Bell
 from holdfast.runner import dispatch
 from tests.acceptance.apps import celery_uses
 from tests.acceptance.brokers import Broker
 from tests.acceptance.journal.pages import notes, page
+from tests.acceptance.proxies import Proxy
 from tests.acceptance.waiting import until
 from tests.acceptance.workers import Stage
 
@@ -123,47 +125,5 @@ def test_r17_a_broker_that_falls_silent_in_the_middle_does_not_keep_the_ringer(
     until(lambda: broker.messages() >= 2, 30, "the later bell arrived")
 
 
-def _bell(run: holdfast.Run) -> dispatch.Bell:
-    from holdfast.persistence import ledger
-
+def _bell(run: holdfast.Run) -> Bell:
     return ledger.bell(run)
-
-
-class Proxy:
-    """Passes bytes both ways between a port of its own and a server; while ``silent``, swallows them."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._target = (host, port)
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._server.getsockname()[1]
-        self.silent = threading.Event()
-        self._open: list[socket.socket] = [self._server]
-
-    def __enter__(self) -> Proxy:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for each in self._open:
-            each.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._server.accept()
-            except OSError:
-                return
-            server = socket.create_connection(self._target)
-            self._open += [client, server]
-            for source, sink in ((client, server), (server, client)):
-                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
-
-    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
-        swallowing = False
-        try:
-            while data := source.recv(65536):
-                swallowing = swallowing or self.silent.is_set()
-                if not swallowing:  # a connection that was silent once stays so
-                    sink.sendall(data)
-        except OSError:
-            return

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from django.db import connections
 
 import holdfast
-from holdfast.persistence.models import RunStatus
+from holdfast.persistence.ids import RunId
+from holdfast.persistence.models import RunRow, RunStatus
+from holdfast.runner.runs import process
+from holdfast.runner.runs.attend import attend
+from holdfast.runner.runs.heartbeat import Heartbeat
 from tests.acceptance.asking.deaths import EXIT_CODE, MOVING, PLACES, POISONED
 from tests.acceptance.asking_driver import Mortal, silence, take_lost_leases
 from tests.acceptance.execution_log import ExecutionLog
@@ -60,6 +65,39 @@ def test_p9_a_run_that_moves_on_is_never_set_aside(graph: str, tmp_path: Path) -
     assert mortal.run.status is RunStatus.SUCCEEDED, mortal.run.error
     assert mortal.run.result["been"] == list(range(PLACES))
     assert mortal.run.deliveries == PLACES + 1
+
+
+@pytest.mark.usefixtures("no_bells")
+def test_r12_a_neighbour_is_let_in_once_the_lone_run_has_moved_on(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    lone = holdfast.enqueue("gates", {"gate": str(gate)})
+    neighbour = holdfast.enqueue("long_steps", {"steps": 1})
+    RunRow.objects.filter(id=lone.id).update(crashes=2)
+    process._here = None
+    heartbeat = Heartbeat(process.here())
+    heartbeat.start()
+
+    def attend_to(run_id: RunId) -> None:
+        try:
+            attend(run_id)
+        finally:
+            connections.close_all()
+
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            alone = pool.submit(attend_to, lone.id)
+            until(lambda: holdfast.get(lone.id).status is RunStatus.RUNNING, 30, "it executes alone")
+            beside = pool.submit(attend_to, neighbour.id)
+            gate.touch()
+            beside.result(30)
+            assert holdfast.get(neighbour.id).status is RunStatus.SUCCEEDED
+            assert holdfast.get(lone.id).status is RunStatus.RUNNING
+            (tmp_path / "gate.2").touch()
+            alone.result(30)
+    finally:
+        heartbeat.stop()
+        process._here = None
+    assert holdfast.get(lone.id).status is RunStatus.SUCCEEDED
 
 
 def test_p9_ten_deaths_in_a_prefork_pool_with_progress_between_them(stage: Stage, tmp_path: Path) -> None:

@@ -26,12 +26,12 @@ ENTERED = (
     "checkpoint-after-commit:2",
     "writes-before-commit:2",
     "writes-after-commit:2",
-    "checkpoint-before-commit:4",  # the last one
-    "checkpoint-after-commit:4",  # the last one is there, the run is not settled
+    "checkpoint-before-commit:5",  # the last one
+    "checkpoint-after-commit:5",  # the last one is there, the run is not settled
     "settle-before-commit",
     "settle-after-commit",
 )
-"""A page of two steps makes four checkpoints: input, begin, and one a step."""
+"""A page of two steps makes five checkpoints: the input, its passing on, begin, and one a step."""
 
 
 def _fault(text: str) -> str:
@@ -61,7 +61,7 @@ def test_r5_r6_an_input_is_applied_once_whatever_its_process_dies_of(stage: Stag
         assert ended.result["notes"] == notes("earlier") + notes(f"a{number}"), fault
         assert ended.deliveries == (1 if fault.startswith("settle-after") else 2), fault
         assert holdfast.state(run.thread_id).values == ended.result
-        if fault.startswith(("settle", "checkpoint-after-commit=kill:4")):  # R6: nothing was left to execute
+        if fault.startswith(("settle", "checkpoint-after-commit=kill:5")):  # R6: nothing was left to execute
             assert {log.counts()[f"a{number}.{step}"] for step in (0, 1)} == {1}, fault
 
 

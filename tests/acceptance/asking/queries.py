@@ -51,7 +51,7 @@ async def alook(state: Visit) -> dict[str, Any]:
 
 
 async def await_(state: Visit) -> None:
-    """``wait`` without holding up the loop."""
+    """``wait`` on a thread of the loop's, so that the loop is not held up."""
     await asyncio.to_thread(wait, state)
 
 
@@ -77,5 +77,21 @@ def queries() -> Graph:
 
 @register("queries.async")
 def queries_async() -> Graph:
-    """Async nodes."""
-    return _chain(alook, await_, alook_again)
+    """Async nodes, and a sync one between, which runs on a thread of the loop's."""
+    return _chain(alook, wait, alook_again)
+
+
+@register("queries.mixed")
+def queries_mixed() -> Graph:
+    """Sync nodes with queries in an async graph."""
+    return _chain(look, await_, look_again)
+
+
+@register("gates")
+def gates() -> Graph:
+    """Waits twice: ``gate``, then ``gate`` with ``.2`` behind."""
+
+    def wait_again(state: Visit) -> None:
+        wait({"gate": state["gate"] + ".2"})
+
+    return _chain(look, wait, wait_again)
