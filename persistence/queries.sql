@@ -3,7 +3,7 @@
 -- Statements that change a run demand, in their WHERE, the state that they lead out of: no row
 -- returned means that somebody else was first.
 
--- ═══ runs: written by ledger.py only ═══════════════════════════════════════════════════════════════
+-- ═══ runs: written by the ledger only ══════════════════════════════════════════════════════════════
 
 -- name: run_lock_thread
 -- Serialises enqueues whose strategy looks at the thread's other runs.
