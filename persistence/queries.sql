@@ -132,14 +132,9 @@ JOIN unnest(%(ids)s::uuid[], %(tokens)s::uuid[]) AS lease (id, token)
 WHERE r.status = 'running';
 
 -- name: run_settle
--- Ends the attempt: the token goes (R1), what it was is kept for unknown commits (R3).
-WITH settled AS (
 -- Ends the attempt: the token goes (R1), what it was is kept for unknown commits (R3). The last lines of
 -- the timeline are written with it, or not at all (P2).
 WITH settled AS (
-WITH request AS (
-    DELETE FROM holdfast_cancel_request WHERE run_id = %(id)s AND %(ended)s
-), settled AS (
     UPDATE holdfast_run SET
         status = %(status)s, token = NULL, settled_by = token, owner = NULL, draining = false,
         holds_thread = NOT %(ended)s, finished_at = CASE WHEN %(ended)s THEN holdfast_now() END,
