@@ -2,7 +2,7 @@
 
 It starts the embedded PostgreSQL unless DATABASE_URL names another, migrates, and supervises the rest.
 Everything listens on loopback only. Secrets are made once and kept in HOLDFAST_HOME, mode 600.
-It serves nothing to a network: that is what docker-compose.yml and docs/operations.md are for.
+It serves nothing to a network: that is what docker-compose.yml is for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -46,10 +46,10 @@ class Options:
 class Surroundings:
     """Where everything runs: the environment of the children, and what a person needs to know."""
 
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
     home: Path
     database: str
-    password: str
+    password: str = field(repr=False)
     own_database: bool
     """Whether the embedded server holds it, so that we may make its first user."""
 

@@ -6,6 +6,7 @@ really killed. What it answers names the question, so that an answer that went a
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from asgiref.sync import SyncToAsync
 from django.db import connection, connections
 
 import holdfast
@@ -235,6 +237,8 @@ def fork(work: Callable[[], object]) -> int:
     connections.close_all()  # a socket must not be shared with the child
     close_pools()
     if (child := os.fork()) == 0:
+        gc.disable()  # it would copy every page that it looks at
+        SyncToAsync.single_thread_executor = ThreadPoolExecutor(1)  # its thread did not come along
         status = 1
         try:
             work()

@@ -26,7 +26,7 @@ from holdfast.errors import (
     UnknownQuestionError,
 )
 from holdfast.persistence import ledger
-from holdfast.persistence.models import RunRow
+from holdfast.persistence.models import RunRow, Thread
 from holdfast.persistence.records import Bell
 from holdfast.testing import run_now
 from tests.acceptance.journal.pages import notes, page
@@ -166,6 +166,7 @@ def test_p1_one_idempotency_key_makes_one_run(
     assert [bell.run_id for bell in bells] == [first.id]
     run_now(first)
     later = holdfast.enqueue("journal", page("a"), idempotency_key="order-7")
+    assert Thread.objects.count() == 1
     assert (later.id, later.status) == (first.id, "succeeded")
     for other in (
         {"input": page("b")},
@@ -254,7 +255,7 @@ def test_p1_a_run_is_not_taken_before_it_is_due(
 def test_r15_bells_of_one_moment_go_out_by_priority() -> None:
     for number, priority in enumerate((0, 9, 5)):
         holdfast.enqueue("journal", page(str(number)), priority=priority)
-    RunRow.objects.update(rung_at=None, bell_at=F("created_at"))
+    RunRow.objects.update(rung_at=None, bell_at=F("not_before"))  # as for runs that become due
     rung = ledger.bells(queues=["celery"], default_queue="celery", idle=False)
     assert sorted((bell.priority for bell in rung), reverse=True) == [9, 5, 0]
     assert {bell.queue for bell in rung} == {None}
@@ -263,6 +264,6 @@ def test_r15_bells_of_one_moment_go_out_by_priority() -> None:
 def test_r15_a_worker_rings_only_for_its_queues() -> None:
     holdfast.enqueue("journal", page("a"), queue="slow")
     plain = holdfast.enqueue("journal", page("b"))
-    RunRow.objects.update(rung_at=None, bell_at=F("created_at"))
+    RunRow.objects.update(rung_at=None, bell_at=F("not_before"))  # as for runs that become due
     assert [b.run_id for b in ledger.bells(queues=["fast"], default_queue="fast", idle=True)] == [plain.id]
     assert [b.queue for b in ledger.bells(queues=["slow"], default_queue="fast", idle=True)] == ["slow"]
