@@ -93,6 +93,9 @@ class Unknown:
         (InvalidInputError, "multitask_strategy", {"multitask_strategy": "queue"}),
         (InvalidInputError, "metadata", {"metadata": {"a": object()}}),
         (InvalidInputError, "NUL", {"metadata": {"a": "\0"}}),
+        (InvalidInputError, "surrogate", {"metadata": {"a": "\ud800"}}),
+        (InvalidInputError, "surrogate", {"config": {"tags": ["\udfff"]}}),
+        (InvalidInputError, "idempotency_key", {"idempotency_key": "\ud800"}),
         (InvalidInputError, "config has no 'callbacks'", {"config": {"callbacks": []}}),
         (
             InvalidInputError,
