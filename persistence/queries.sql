@@ -144,8 +144,6 @@ WITH settled AS (
         answers_type = NULL, answers = NULL
     WHERE id = %(id)s AND token = %(token)s AND status = 'running'
     RETURNING *
-), request AS (
-    DELETE FROM holdfast_cancel_request c USING settled WHERE c.run_id = settled.id AND %(ended)s
 ), written AS (
     INSERT INTO holdfast_step (
         run_id, delivery, step, node, task_id, namespace, owner, started_at, finished_at, outcome
@@ -158,6 +156,8 @@ WITH settled AS (
     ) AS line (step, node, task_id, namespace, started_at, finished_at, outcome)
     ON CONFLICT (run_id, delivery, task_id)
     DO UPDATE SET finished_at = excluded.finished_at, outcome = excluded.outcome
+), request AS (
+    DELETE FROM holdfast_cancel_request c USING settled WHERE c.run_id = settled.id AND %(ended)s
 )
 SELECT * FROM settled;
 

@@ -28,7 +28,7 @@ from holdfast.errors import (
     UnknownQuestionError,
 )
 from holdfast.persistence import ledger
-from holdfast.persistence.models import RunRow
+from holdfast.persistence.models import RunRow, Thread
 from holdfast.persistence.records import Bell, Run
 from holdfast.testing import run_now
 from tests.acceptance.journal.pages import notes, page
@@ -171,6 +171,7 @@ def test_p1_one_idempotency_key_makes_one_run(
     assert [bell.run_id for bell in bells] == [first.id]
     run_now(first)
     later = holdfast.enqueue("journal", page("a"), idempotency_key="order-7")
+    assert Thread.objects.count() == 1
     assert (later.id, later.status) == (first.id, "succeeded")
     for other in (
         {"input": page("b")},
