@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeVar
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import errors as pg
 from psycopg.pq import TransactionStatus
 
@@ -218,6 +219,31 @@ def lending(alias: str, connection: Connection) -> Iterator[None]:
         target._lent = None
 
 
+# Django's connections that a test has lent, by alias, for the threads of the graph it executes.
+_lent_django: dict[str, BaseDatabaseWrapper] = {}
+
+
+@contextmanager
+def lending_django(wrapper: BaseDatabaseWrapper) -> Iterator[None]:
+    """The same with Django's own connection, which the graph's nodes and tasks then use on every thread.
+
+    Statements of several threads take turns; transactions of nodes that run in parallel are not parted.
+    """
+    wrapper.inc_thread_sharing()
+    _lent_django[wrapper.alias] = wrapper
+    try:
+        with lending(wrapper.alias, wrapper.connection):
+            yield
+    finally:
+        del _lent_django[wrapper.alias]
+        wrapper.dec_thread_sharing()
+
+
+def is_lent(wrapper: BaseDatabaseWrapper) -> bool:
+    """Whether this is a test's own connection, whose open transaction is meant to stay open."""
+    return _lent_django.get(wrapper.alias) is wrapper
+
+
 def is_passing(error: BaseException) -> bool:
     """Whether the error is the connection's or the server's, so that the statement may be repeated."""
     if isinstance(error, pg.InterfaceError):
@@ -267,8 +293,11 @@ def retrying(alias: str, work: Callable[[Connection], T], *, seconds: float | No
 def drop_dead_django_connections() -> None:
     """Close this thread's Django connections that the server has ended, so that their next use opens new ones.
 
-    Costs one look at a socket each: a healthy idle connection has nothing to read.
+    Costs one look at a socket each: a healthy idle connection has nothing to read. A connection that is
+    lent takes the place of the thread's own.
     """
+    for alias, lent in _lent_django.items():
+        connections[alias] = lent
     for wrapper in connections.all(initialized_only=True):
         raw = wrapper.connection
         if raw is None or wrapper.in_atomic_block:
@@ -278,9 +307,11 @@ def drop_dead_django_connections() -> None:
 
 
 def close_django_connections() -> None:
-    """Close this thread's Django connections that have no transaction open."""
+    """Close this thread's Django connections that have no transaction open, and return those that are lent."""
     for wrapper in connections.all(initialized_only=True):
-        if not wrapper.in_atomic_block:
+        if is_lent(wrapper):
+            del connections[wrapper.alias]
+        elif not wrapper.in_atomic_block:
             wrapper.close()
 
 
