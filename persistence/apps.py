@@ -10,7 +10,7 @@ class PersistenceConfig(AppConfig):
 
     name = "holdfast.persistence"
     label = "holdfast_persistence"
-    verbose_name = "Holdfast persistence"
+    verbose_name = "Holdfast"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

@@ -60,7 +60,7 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
             },
         ),
         (
-            "What was asked",
+            "Request",
             {"fields": ("input_value", "context_value", "config_text", "metadata_text", "idempotency_key")},
         ),
         (
@@ -120,7 +120,7 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
             "timeline": [
                 {
                     "step": step,
-                    "state": pieces.state(step.outcome),
+                    "state": pieces.state(_outcome(step, run)),
                     "duration": pieces.seconds(step.started_at, step.finished_at),
                     "share": round(100 * _span(step) / longest),
                     "started": pieces.when(step.started_at),
@@ -158,7 +158,7 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
 
     @admin.display(description="thread")
     def in_thread(self, run: RunRow) -> SafeString:
-        return pieces.page("thread", run.thread_id)
+        return pieces.page("thread", run.thread_id, pieces.short(run.thread_id))
 
     @admin.display(description="enqueued")
     def enqueued(self, run: RunRow) -> SafeString:
@@ -240,6 +240,11 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
 def _span(step: Step) -> float:
     """Seconds that a step took; 0 while it is running."""
     return (step.finished_at - step.started_at).total_seconds() if step.finished_at else 0.0
+
+
+def _outcome(step: Step, run: RunRow) -> str:
+    """What became of the step; what an earlier delivery left running was lost with its process."""
+    return "lost" if step.outcome == "running" and step.delivery < run.deliveries else step.outcome
 
 
 def _error_line(error: object) -> str:

@@ -69,7 +69,9 @@ def _table(*columns: str, title: str | None = None) -> Table:
     for column in columns:
         right = column in {"step", "delivery", "tries", "deaths", "attempts", "took", "age"}
         # Only these give way on a narrow terminal.
-        least = 4 if column in {"thread", "process", "key"} else None
+        least = (
+            4 if column in {"process", "key"} else 8 if column == "thread" else 6 if column == "age" else None
+        )
         fixed = column in {"id", "status", "outcome"}
         table.add_column(
             column,
@@ -82,23 +84,29 @@ def _table(*columns: str, title: str | None = None) -> Table:
 
 
 def runs_table(runs: Iterable[Run]) -> Table:
-    """Newest first, one line a run."""
-    table = _table("id", "graph", "status", "tries", "age", "took", "thread")
-    for run in runs:
+    """Newest first, one line a run; threads only where one is not just its run's own."""
+    listed = list(runs)
+    threads = any(run.thread_id != str(run.id) for run in listed)
+    table = _table("id", "graph", "status", "tries", "age", "took", *(["thread"] if threads else []))
+    for run in listed:
         table.add_row(
             Text(str(run.id)),
             Text(run.graph),
             status(str(run.status)),
             str(run.deliveries),
             _since(run.created_at),
-            _since(run.started_at, run.finished_at),
-            Text("" if run.thread_id == str(run.id) else run.thread_id),
+            "" if run.status == "interrupted" else _since(run.started_at, run.finished_at),
+            *([Text("" if run.thread_id == str(run.id) else run.thread_id)] if threads else []),
         )
     return table
 
 
 def timeline(steps: Sequence[StepRecord]) -> Table:
-    """What ran when, in which delivery and process. A change of delivery is marked by a rule."""
+    """What ran when, in which delivery and process. A change of delivery is marked by a rule.
+
+    What an earlier delivery has left running was lost with its process.
+    """
+    newest = max((step.delivery for step in steps), default=0)
     table = _table("step", "node", "delivery", "process", "took", "outcome", title="Timeline")
     for number, step in enumerate(steps):
         last = number + 1 == len(steps) or steps[number + 1].delivery != step.delivery
@@ -109,7 +117,7 @@ def timeline(steps: Sequence[StepRecord]) -> Table:
             str(step.delivery),
             Text(step.owner),
             _since(step.started_at, step.finished_at) if step.finished_at else "",
-            status(step.outcome),
+            status("lost" if step.outcome == "running" and step.delivery < newest else step.outcome),
             end_section=last,
         )
     return table
@@ -159,6 +167,7 @@ def checked(verdict: str, text: str) -> Text:
 def counts_table(counts: dict[str, Any], done: str) -> Table:
     """What was deleted, sort by sort."""
     table = _table("what", done)
+    table.columns[1].justify = "right"
     for name, count in counts.items():
         table.add_row(Text(str(name).replace("_", " ")), Text(str(count)))
     return table
@@ -196,7 +205,8 @@ def question_panels(run: Run) -> list[RenderableType]:
     only = len(run.questions) == 1
     panels: list[RenderableType] = []
     for question in run.questions:
-        how = f"holdfast resume {run.id} JSON" + ("" if only else f" --question {question.id}")
+        how = f"holdfast resume {run.id} ANSWER" + ("" if only else f" --question {question.id}")
+        how += "\nANSWER is JSON, like true or '{\"a\": 1}'; for plain text: --text ANSWER"
         panels.append(
             Panel(
                 Group(value(question.value), Text(), Text(how, style="dim")),
@@ -215,7 +225,9 @@ def run_view(
     head = Table.grid(padding=(0, 2))
     for name, shown in _head(run):
         head.add_row(Text(name, style="dim"), shown)
-    parts: list[RenderableType] = [head, *question_panels(run)]
+    parts: list[RenderableType] = [head]
+    if run.status == "interrupted":  # until its end, a run remembers what it has asked
+        parts += question_panels(run)
     if run.error:
         message = f"{run.error.get('type', 'error')}: {run.error.get('message', '')}"
         parts.append(Panel(Text(message), title="failed", title_align="left", border_style="red"))
@@ -240,13 +252,19 @@ def _head(run: Run) -> list[tuple[str, RenderableType]]:
         ("status", status(str(run.status))),
         (
             "deliveries",
-            Text(f"{run.deliveries}" + (f", {run.crashes} crashes without progress" if run.crashes else "")),
+            Text(f"{run.deliveries}" + _crashes(run.crashes)),
         ),
     ]
-    if run.started_at:
+    if run.started_at and run.status == "interrupted":
+        lines.append(("started", Text(f"{_since(run.started_at)} ago")))
+    elif run.started_at:
         lines.append(("took", Text(_since(run.started_at, run.finished_at))))
     elif run.not_before > datetime.now(UTC):
         lines.append(("due", Text(run.not_before.isoformat(timespec="seconds"))))
     if run.owner:
         lines.append(("process", Text(run.owner)))
     return lines
+
+
+def _crashes(count: int) -> str:
+    return f", {count} {'crash' if count == 1 else 'crashes'}" if count else ""

@@ -84,7 +84,9 @@ def enqueue(
 
 
 def runs(
-    status: Annotated[str | None, typer.Option(help="queued, running, interrupted, succeeded, …")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="queued, running, interrupted, succeeded, failed or cancelled.")
+    ] = None,
     graph: Annotated[str | None, typer.Option(help="Runs of this graph only.")] = None,
     thread: Annotated[str | None, typer.Option(help="Runs of this thread only.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
@@ -196,7 +198,10 @@ def cancel(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Ask for a run's end."""
+    """Ask for a run's end; a running one stops at its next step.
+
+    [dim]holdfast cancel 0193… --rollback[/dim]
+    """
     identity = read_id(run_id)
     ready()
     from holdfast.runner import api
@@ -205,7 +210,10 @@ def cancel(
 
 
 def retry(run_id: Id, watching: Watch = False, as_json: AsJson = False) -> None:
-    """Let a failed or cancelled run go on from its last checkpoint."""
+    """Let a failed or cancelled run go on from its last checkpoint.
+
+    [dim]holdfast retry 0193… --watch[/dim]
+    """
     identity = read_id(run_id)
     ready()
     from holdfast.runner import api
@@ -254,6 +262,8 @@ def _follow(run_id: UUID, timeout: float | None, live: Any) -> Any:
     from holdfast.runner.management import display
 
     left = timeout
+    console = display.console()
+    rows = max(4, console.height - 10)  # Live cuts off what is below the screen, which is the newest
     while True:
         piece = REFRESH if left is None else min(REFRESH, left)
         try:
@@ -262,4 +272,6 @@ def _follow(run_id: UUID, timeout: float | None, live: Any) -> Any:
             left = None if left is None else left - piece
             if left is not None and left <= 0:
                 raise
-            live.update(display.run_view(api.get(run_id), api.steps(run_id), payload=False), refresh=True)
+            live.update(
+                display.run_view(api.get(run_id), api.steps(run_id)[-rows:], payload=False), refresh=True
+            )

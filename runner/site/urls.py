@@ -26,6 +26,8 @@ def healthz(_request: HttpRequest) -> HttpResponse:
     return JsonResponse({"database": "ok"})
 
 
+admin.site.site_header = admin.site.site_title = "Holdfast"
+
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("admin/", admin.site.urls),
