@@ -7,11 +7,13 @@ is not a default in disguise. Nothing else in Holdfast reads Django's settings f
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, fields
-from functools import lru_cache
-from typing import Any
+from dataclasses import dataclass, field
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from holdfast.errors import ConfigurationError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,42 +75,22 @@ class Settings:
     RETENTION: Retention = field(default_factory=Retention)
     PRUNE_CRONTAB: str = "0 2 * * *"
     """When the beat entry ``holdfast.prune`` is due, as a crontab line."""
-    TIMELINE: bool = True
-    """Whether each executed node is recorded in holdfast_step."""
     MODEL: str | None = None
     """Model of the examples, for LangChain's init_chat_model; None is the offline one.
     The environment variable HOLDFAST_MODEL wins."""
 
 
-def _build(raw: dict[str, Any]) -> Settings:
-    known = {f.name for f in fields(Settings)}
-    if unknown := sorted(set(raw) - known):
-        raise ConfigurationError(
-            f"HOLDFAST has no setting {unknown[0]!r}; it knows {', '.join(sorted(known))}.",
-            setting=unknown[0],
-        )
-    values = dict(raw)
-    if isinstance(values.get("RETENTION"), dict):
-        policy = values["RETENTION"]
-        if wrong := sorted(set(policy) - {f.name for f in fields(Retention)}):
-            raise ConfigurationError(f"HOLDFAST['RETENTION'] has no entry {wrong[0]!r}.", setting="RETENTION")
-        values["RETENTION"] = Retention(**policy)
-    if isinstance(values.get("SERIALIZABLE"), list):
-        values["SERIALIZABLE"] = tuple(values["SERIALIZABLE"])
-    built = Settings(**values)
-    if built.IDLE_IN_TRANSACTION >= built.LEASE:
-        raise ConfigurationError(
-            "HOLDFAST['IDLE_IN_TRANSACTION'] must be below HOLDFAST['LEASE'] (rule R11).",
-            setting="IDLE_IN_TRANSACTION",
-        )
-    if built.HEARTBEAT * 4 > built.LEASE:
-        raise ConfigurationError("HOLDFAST['LEASE'] must be at least four heartbeats.", setting="LEASE")
-    return built
+_built: dict[tuple[tuple[str, str], ...], Settings] = {}
 
 
-@lru_cache(maxsize=8)
-def _cached(_identity: int, frozen: tuple[tuple[str, str], ...]) -> Settings:
-    return _build(_raw())
+def settings() -> Settings:
+    """The settings in force. Raises ConfigurationError; cheap enough to call anywhere."""
+    raw = _raw()
+    reading = tuple(sorted((name, repr(value)) for name, value in raw.items()))
+    found = _built.get(reading)
+    if found is None:
+        found = _built[reading] = _build(raw)
+    return found
 
 
 def _raw() -> dict[str, Any]:
@@ -120,7 +102,42 @@ def _raw() -> dict[str, Any]:
     return raw
 
 
-def settings() -> Settings:
-    """The settings in force. Raises ConfigurationError; cheap enough to call anywhere."""
-    raw = _raw()
-    return _cached(len(raw), tuple(sorted((k, repr(v)) for k, v in raw.items())))
+def _build(raw: dict[str, Any]) -> Settings:
+    values = dict(raw)
+    if isinstance(values.get("RETENTION"), dict):
+        values["RETENTION"] = _checked(Retention, values["RETENTION"], "HOLDFAST['RETENTION']")
+    if isinstance(values.get("SERIALIZABLE"), list):
+        values["SERIALIZABLE"] = tuple(values["SERIALIZABLE"])
+    built = _checked(Settings, values, "HOLDFAST")
+    if built.IDLE_IN_TRANSACTION >= built.LEASE:
+        raise ConfigurationError(
+            "HOLDFAST['IDLE_IN_TRANSACTION'] must be below HOLDFAST['LEASE'] (rule R11).",
+            setting="IDLE_IN_TRANSACTION",
+        )
+    if built.HEARTBEAT * 4 > built.LEASE:
+        raise ConfigurationError("HOLDFAST['LEASE'] must be at least four heartbeats.", setting="LEASE")
+    return built
+
+
+def _checked(kind: type[T], given: dict[str, Any], name: str) -> T:
+    """The dataclass, if every entry is one of its fields and has the field's type. Raises ConfigurationError."""
+    hints = get_type_hints(kind)
+    for key, value in given.items():
+        if key not in hints:
+            raise ConfigurationError(
+                f"{name} has no entry {key!r}; it knows {', '.join(sorted(hints))}.", setting=key
+            )
+        wanted = get_args(hints[key]) if isinstance(hints[key], UnionType) else (hints[key],)
+        if not any(_fits(value, one) for one in wanted):
+            forms = " or ".join("None" if one is NoneType else one.__name__ for one in wanted)
+            raise ConfigurationError(
+                f"{name}[{key!r}] is {value!r}; it must be {forms}, and no number below 0.", setting=key
+            )
+    return kind(**given)
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    if wanted in (int, float):  # True is an int too; NaN is below nothing
+        number = isinstance(value, int if wanted is int else int | float) and not isinstance(value, bool)
+        return number and value >= 0
+    return isinstance(value, get_origin(wanted) or wanted)

@@ -124,13 +124,5 @@ class EffectRefusedError(EffectError):
     """This kind of effect cannot be guarded here, e.g. transactional in an async body (R19)."""
 
 
-class EffectInDoubtError(EffectError):
-    """Whether an at_most_once effect happened is not known; the run asks (P4). Facts: ``key``."""
-
-
 class IdleInTransactionError(EffectError):
     """A transactional body idled past the connection's limit (R3, R11). Facts: ``setting``."""
-
-
-class BackendError(HoldfastError):
-    """A backend named in the settings cannot be used: missing extra, server, or refused combination."""

@@ -160,6 +160,9 @@ def _start(server: Any, data: Path) -> None:
                     f"{data / 'log'}; removing {data} makes a new, empty one.",
                     alias="default",
                 ) from error
+            logger.warning(
+                "a start of the embedded PostgreSQL failed, trying again: %s", _reason(data, error)
+            )
             time.sleep(START_PAUSE)
         else:
             return

@@ -8,7 +8,10 @@ and the token itself (R2) and reports back here.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import Final, NoReturn
+
+from langgraph.errors import GraphDrained
 
 from holdfast.errors import LeaseLostError
 from holdfast.persistence.ids import RunId, ThreadId, Token
@@ -29,6 +32,8 @@ class Fence:
         """Whether a statement of this attempt has been refused."""
         self.progressed = False
         """Whether this attempt has got further than the one before: a checkpoint, a finished task, an effect (R12)."""
+        self.abandoned: frozenset[str] = frozenset()
+        """Ids of the tasks that were cut off between two calls of theirs: they are executed again."""
         self._durable: dict[str, dict[str, None]] = {}
         self._changed = threading.Condition()
 
@@ -57,6 +62,16 @@ class Fence:
                 lambda: self.lost or checkpoint_id in self._durable.get(checkpoint_ns, ()), timeout
             )
             return checkpoint_id in self._durable.get(checkpoint_ns, ())
+
+    def abandon(self, task_ids: Iterable[str]) -> None:
+        """The attempt ends inside these tasks: nothing that they return, raise or ask is theirs (R13)."""
+        with self._changed:
+            self.abandoned |= frozenset(task_ids)
+
+    def check_abandoned(self, task_id: str | None = None) -> None:
+        """Refuse what an abandoned task wrote, or (None) any checkpoint: raises GraphDrained, writes nothing."""
+        if self.abandoned and (task_id is None or task_id in self.abandoned):
+            raise GraphDrained("shutdown")
 
     def check(self, holders: int) -> None:
         """Take what a fenced statement returned as ``count(*) FROM fence``. Raises LeaseLostError."""

@@ -23,7 +23,7 @@ WITH made AS (
 INSERT INTO holdfast_run (
     id, thread_id, graph, version, status, input_type, input, context_type, context, config, metadata,
     priority, queue, multitask_strategy, idempotency_key, request_hash, not_before, deadline, created_at,
-    rung_at, rings, holds_thread, deliveries, crashes, max_crashes, draining
+    rung_at, rings, bell_at, holds_thread, deliveries, crashes, max_crashes, draining
 )
 SELECT
     %(id)s, thread.id, %(graph)s, %(version)s, 'queued', %(input_type)s, %(input)s, %(context_type)s,
@@ -31,6 +31,7 @@ SELECT
     %(idempotency_key)s, %(request_hash)s, due.at,
     coalesce(%(deadline_at)s, moment.now + make_interval(secs => %(deadline_delay)s)), moment.now,
     CASE WHEN due.at <= moment.now THEN moment.now END, CASE WHEN due.at <= moment.now THEN 1 ELSE 0 END,
+    CASE WHEN due.at <= moment.now THEN moment.now + make_interval(secs => %(busy_seconds)s) ELSE due.at END,
     false, 0, 0, %(max_crashes)s, false
 FROM (SELECT id FROM made UNION SELECT id FROM held) AS thread
 CROSS JOIN moment
@@ -58,11 +59,15 @@ ON CONFLICT (run_id) DO UPDATE SET rollback = holdfast_cancel_request.rollback O
 -- where it stands is given only to a process that executes nothing else (R12). Two claims of one
 -- thread's runs at once: the partial unique index refuses the second. It waits for no lock longer than
 -- lock_timeout, which the first part sets for this transaction before the others lock anything (R11).
+-- While it waited for a lock another attempt may have come and gone: the number of deliveries shows it,
+-- and `entered`, which is as old as the statement, would be wrong then.
 WITH limits AS MATERIALIZED (
     SELECT set_config('lock_timeout', %(lock_timeout)s, true)
 ), thread AS MATERIALIZED (
-    SELECT t.id FROM limits, holdfast_thread t
-    WHERE t.id = (SELECT thread_id FROM holdfast_run WHERE id = %(id)s) FOR KEY SHARE OF t
+    SELECT t.id, seen.deliveries
+    FROM limits, holdfast_thread t
+    JOIN holdfast_run seen ON seen.thread_id = t.id
+    WHERE seen.id = %(id)s FOR KEY SHARE OF t
 )
 UPDATE holdfast_run r SET
     status = 'running', token = %(token)s, owner = %(owner)s, draining = false, holds_thread = true,
@@ -73,7 +78,7 @@ FROM thread
 WHERE r.id = %(id)s AND r.thread_id = thread.id AND (
     (r.status = 'running' AND r.token = %(token)s)
     OR (
-        r.status = 'queued' AND r.not_before <= holdfast_now()
+        r.status = 'queued' AND r.deliveries = thread.deliveries AND r.not_before <= holdfast_now()
         AND (r.deadline IS NULL OR r.deadline > holdfast_now())
         AND (r.crashes < 2 OR %(alone)s)
         AND r.graph || '@' || r.version = ANY(%(known)s)
@@ -93,6 +98,13 @@ RETURNING r.*, EXISTS (SELECT FROM holdfast_entry e WHERE e.run_id = r.id) AS en
 -- name: run_wants_solitude
 -- Whether the run could be claimed but for R12.
 SELECT crashes >= 2 AS alone FROM holdfast_run WHERE id = %(id)s AND status = 'queued';
+
+-- name: run_pass_on
+-- Stamps the bell of a run that was kept waiting in a process without room (R12, R15). No row: somebody
+-- has rung meanwhile, so that of two bells for one run only one goes round.
+UPDATE holdfast_run SET rung_at = holdfast_now(), rings = 1
+WHERE id = %(id)s AND status = 'queued' AND rung_at < holdfast_now() - make_interval(secs => %(seconds)s)
+RETURNING *;
 
 -- name: run_renew
 -- One beat for all leases of a process (R8): rewrites the session, passes over rows that are being
@@ -121,22 +133,43 @@ WHERE r.status = 'running';
 
 -- name: run_settle
 -- Ends the attempt: the token goes (R1), what it was is kept for unknown commits (R3).
+WITH settled AS (
+-- Ends the attempt: the token goes (R1), what it was is kept for unknown commits (R3). The last lines of
+-- the timeline are written with it, or not at all (P2).
+WITH settled AS (
 WITH request AS (
     DELETE FROM holdfast_cancel_request WHERE run_id = %(id)s AND %(ended)s
+), settled AS (
+    UPDATE holdfast_run SET
+        status = %(status)s, token = NULL, settled_by = token, owner = NULL, draining = false,
+        holds_thread = NOT %(ended)s, finished_at = CASE WHEN %(ended)s THEN holdfast_now() END,
+        result_type = %(result_type)s, result = %(result)s, error = %(error)s, questions = %(questions)s,
+        answers_type = NULL, answers = NULL
+    WHERE id = %(id)s AND token = %(token)s AND status = 'running'
+    RETURNING *
+), request AS (
+    DELETE FROM holdfast_cancel_request c USING settled WHERE c.run_id = settled.id AND %(ended)s
+), written AS (
+    INSERT INTO holdfast_step (
+        run_id, delivery, step, node, task_id, namespace, owner, started_at, finished_at, outcome
+    )
+    SELECT settled.id, %(delivery)s, line.step, line.node, line.task_id, line.namespace, %(owner)s,
+        line.started_at, line.finished_at, line.outcome
+    FROM settled, unnest(
+        %(steps)s::int[], %(nodes)s::text[], %(task_ids)s::text[], %(namespaces)s::text[],
+        %(started)s::timestamptz[], %(finished)s::timestamptz[], %(outcomes)s::text[]
+    ) AS line (step, node, task_id, namespace, started_at, finished_at, outcome)
+    ON CONFLICT (run_id, delivery, task_id)
+    DO UPDATE SET finished_at = excluded.finished_at, outcome = excluded.outcome
 )
-UPDATE holdfast_run SET
-    status = %(status)s, token = NULL, settled_by = token, owner = NULL, draining = false,
-    holds_thread = NOT %(ended)s, finished_at = CASE WHEN %(ended)s THEN holdfast_now() END,
-    result_type = %(result_type)s, result = %(result)s, error = %(error)s, questions = %(questions)s,
-    answers_type = NULL, answers = NULL
-WHERE id = %(id)s AND token = %(token)s AND status = 'running'
-RETURNING *;
+SELECT * FROM settled;
 
 -- name: run_hand_over
 -- Gives the run back between two steps (R13); no crash.
 UPDATE holdfast_run SET
     status = 'queued', token = NULL, settled_by = token, owner = NULL, draining = false,
-    rung_at = holdfast_now(), rings = 1
+    rung_at = holdfast_now(), rings = 1,
+    bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 WHERE id = %(id)s AND token = %(token)s AND status = 'running'
 RETURNING *;
 
@@ -146,7 +179,8 @@ SELECT * FROM holdfast_run WHERE id = %(id)s AND settled_by = %(token)s AND toke
 
 -- name: run_next_of_thread
 -- The run that a freed thread is claimable for (R4), stamped for its bell (R15).
-UPDATE holdfast_run SET rung_at = holdfast_now(), rings = 1
+UPDATE holdfast_run SET rung_at = holdfast_now(), rings = 1,
+    bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 WHERE id = (
     SELECT id FROM holdfast_run
     WHERE thread_id = %(thread_id)s AND status = 'queued' AND not_before <= holdfast_now()
@@ -165,7 +199,8 @@ WITH thread AS MATERIALIZED (
 )
 UPDATE holdfast_run r SET
     status = 'queued', answers_type = %(answers_type)s, answers = %(answers)s,
-    not_before = holdfast_now(), rung_at = holdfast_now(), rings = 1
+    not_before = holdfast_now(), rung_at = holdfast_now(), rings = 1,
+    bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 FROM thread
 WHERE r.id = %(id)s AND r.thread_id = thread.id AND r.status = 'interrupted'
     AND r.questions = %(questions)s
@@ -176,7 +211,8 @@ RETURNING r.*;
 -- that were open belong to a checkpoint that is no longer the newest (R5). The caller holds the thread.
 UPDATE holdfast_run SET
     status = 'queued', questions = NULL, answers_type = NULL, answers = NULL,
-    not_before = holdfast_now(), rung_at = holdfast_now(), rings = 1
+    not_before = holdfast_now(), rung_at = holdfast_now(), rings = 1,
+    bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 WHERE id = %(id)s AND status = 'interrupted' AND questions = %(questions)s
 RETURNING *;
 
@@ -187,31 +223,34 @@ RETURNING *;
 WITH thread AS MATERIALIZED (
     SELECT id FROM holdfast_thread
     WHERE id = (SELECT thread_id FROM holdfast_run WHERE id = %(id)s) FOR KEY SHARE
-), request AS (
-    DELETE FROM holdfast_cancel_request WHERE run_id = %(id)s
-)
-UPDATE holdfast_run r SET
-    status = 'queued', finished_at = NULL, error = NULL, questions = NULL, answers_type = NULL,
-    answers = NULL, crashes = 0, crash_marker = NULL, deadline = NULL, not_before = holdfast_now(),
-    holds_thread = EXISTS (SELECT FROM holdfast_entry mine WHERE mine.run_id = r.id),
-    rung_at = holdfast_now(), rings = 1
-FROM thread
-WHERE r.id = %(id)s AND r.thread_id = thread.id AND r.status IN ('failed', 'cancelled')
-    AND NOT r.holds_thread AND NOT EXISTS (
-    SELECT FROM holdfast_entry mine
-    WHERE mine.run_id = r.id AND (
-        EXISTS (
-            SELECT FROM holdfast_entry later
-            WHERE later.thread_id = r.thread_id AND later.run_id <> r.id
-                AND later.checkpoint_id > mine.checkpoint_id
-        )
-        OR NOT EXISTS (
-            SELECT FROM checkpoints c
-            WHERE c.thread_id = r.thread_id AND c.checkpoint_ns = '' AND c.checkpoint_id >= mine.checkpoint_id
+), retried AS (
+    UPDATE holdfast_run r SET
+        status = 'queued', finished_at = NULL, error = NULL, questions = NULL, answers_type = NULL,
+        answers = NULL, crashes = 0, crash_marker = NULL, deadline = NULL, not_before = holdfast_now(),
+        holds_thread = EXISTS (SELECT FROM holdfast_entry mine WHERE mine.run_id = r.id),
+        rung_at = holdfast_now(), rings = 1,
+        bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
+    FROM thread
+    WHERE r.id = %(id)s AND r.thread_id = thread.id AND r.status IN ('failed', 'cancelled')
+        AND NOT r.holds_thread AND NOT EXISTS (
+        SELECT FROM holdfast_entry mine
+        WHERE mine.run_id = r.id AND (
+            EXISTS (
+                SELECT FROM holdfast_entry later
+                WHERE later.thread_id = r.thread_id AND later.run_id <> r.id
+                    AND later.checkpoint_id > mine.checkpoint_id
+            )
+            OR NOT EXISTS (
+                SELECT FROM checkpoints c
+                WHERE c.thread_id = r.thread_id AND c.checkpoint_ns = '' AND c.checkpoint_id >= mine.checkpoint_id
+            )
         )
     )
+    RETURNING r.*
+), request AS (
+    DELETE FROM holdfast_cancel_request c USING retried WHERE c.run_id = retried.id
 )
-RETURNING r.*;
+SELECT * FROM retried;
 
 -- name: run_retry_obstacle
 -- Why a retry was refused.
@@ -259,15 +298,17 @@ WHERE r.id = c.run_id AND r.status IN ('succeeded', 'failed', 'cancelled');
 -- name: run_revoke
 -- Takes a cancelled run away from an executor that did not stop by itself, or at once if it is to be
 -- rolled back: the token goes first, what it wrote goes next, the thread is freed last (R14).
-WITH request AS (
-    DELETE FROM holdfast_cancel_request WHERE run_id = %(id)s
+WITH revoked AS (
+    UPDATE holdfast_run SET
+        status = 'cancelled', settled_by = token, token = NULL, owner = NULL, draining = false,
+        finished_at = holdfast_now(), holds_thread = %(rollback)s,
+        error = jsonb_build_object('type', 'Cancelled', 'message', 'cancelled while it was executed')
+    WHERE id = %(id)s AND token = %(token)s AND status = 'running'
+    RETURNING *
+), request AS (
+    DELETE FROM holdfast_cancel_request c USING revoked WHERE c.run_id = revoked.id
 )
-UPDATE holdfast_run SET
-    status = 'cancelled', settled_by = token, token = NULL, owner = NULL, draining = false,
-    finished_at = holdfast_now(), holds_thread = %(rollback)s,
-    error = jsonb_build_object('type', 'Cancelled', 'message', 'cancelled while it was executed')
-WHERE id = %(id)s AND token = %(token)s AND status = 'running'
-RETURNING *;
+SELECT * FROM revoked;
 
 -- name: run_rollbacks
 -- Cancelled runs that still hold their thread: a rollback is under way, or its process died in it.
@@ -366,7 +407,8 @@ UPDATE holdfast_run r SET
     ) END,
     token = NULL, owner = NULL, draining = false, crashes = counted.crashes,
     crash_marker = CASE WHEN counted.draining THEN r.crash_marker ELSE counted.marker END,
-    rung_at = holdfast_now(), rings = 1
+    rung_at = holdfast_now(), rings = 1,
+    bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 FROM counted WHERE r.id = counted.id
 RETURNING r.*, counted.lost_owner, counted.unrenewed, counted.expired, counted.draining AS was_draining;
 
@@ -374,8 +416,8 @@ RETURNING r.*, counted.lost_owner, counted.unrenewed, counted.expired, counted.d
 -- Ends what is past its deadline, whoever executes it (R8).
 WITH late AS MATERIALIZED (
     SELECT id FROM holdfast_run
-    WHERE status IN ('queued', 'running', 'interrupted') AND deadline < holdfast_now()
-    ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED
+    WHERE status IN ('queued', 'running', 'interrupted') AND deadline < (SELECT holdfast_now())
+    ORDER BY deadline LIMIT 500 FOR UPDATE SKIP LOCKED
 )
 UPDATE holdfast_run r SET
     status = 'failed', settled_by = token, token = NULL, owner = NULL, draining = false, holds_thread = false,
@@ -386,17 +428,15 @@ RETURNING r.*;
 
 -- name: run_bells
 -- Stamps the claimable runs whose bell is due (R15) or was lost (R16): one that became due, and one that
--- nobody answered for a while, a short one where a consumer idles, else a long one that doubles.
+-- nobody answered for a while, a short one where a consumer idles, else a long one that doubles. bell_at is
+-- when the next bell is due though all are busy, so that a backlog costs the sweep one look at an index.
 WITH due AS MATERIALIZED (
     SELECT r.id FROM holdfast_run r
-    WHERE r.status = 'queued' AND r.not_before <= holdfast_now()
+    WHERE r.status = 'queued' AND r.not_before <= (SELECT holdfast_now())
         AND coalesce(r.queue, %(default_queue)s) = ANY(%(queues)s)
         AND (
-            r.rung_at IS NULL OR r.rung_at < r.not_before
-            OR r.rung_at < holdfast_now() - make_interval(secs => CASE
-                WHEN %(idle)s THEN %(idle_seconds)s
-                ELSE least(%(busy_seconds)s * 2.0 ^ least(greatest(r.rings - 1, 0), 30), %(max_seconds)s)
-            END)
+            r.bell_at <= (SELECT holdfast_now())
+            OR (%(idle)s AND r.rung_at < (SELECT holdfast_now() - make_interval(secs => %(idle_seconds)s)))
         )
         AND (r.holds_thread OR NOT EXISTS (
             SELECT FROM holdfast_run o
@@ -409,7 +449,11 @@ WITH due AS MATERIALIZED (
     ORDER BY r.priority DESC, r.not_before, r.id LIMIT %(most)s
     FOR NO KEY UPDATE OF r SKIP LOCKED
 )
-UPDATE holdfast_run r SET rung_at = holdfast_now(), rings = r.rings + 1
+UPDATE holdfast_run r SET
+    rung_at = holdfast_now(), rings = r.rings + 1,
+    bell_at = holdfast_now() + make_interval(
+        secs => least(%(busy_seconds)s * 2.0 ^ least(r.rings, 30), %(max_seconds)s)
+    )
 FROM due WHERE r.id = due.id
 RETURNING r.*;
 

@@ -14,7 +14,7 @@ class RunnerConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        # broker names our transport to kombu, in web processes and workers alike; checks registers the checks.
+        # checks registers the system checks; broker tells kombu the URLs holdfast://, in web processes too
         from holdfast.runner import broker, checks, discovery  # noqa: F401
 
         discovery.install()

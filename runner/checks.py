@@ -1,4 +1,7 @@
-"""System checks of the runner: what would go wrong at the first enqueue is told at start."""
+"""System checks of the runner: what would go wrong at the first enqueue is told at start.
+
+The settings themselves are checked by ``holdfast.persistence.checks``.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,7 @@ from typing import Any
 from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Warning, register
 
-from holdfast.conf import settings
-from holdfast.errors import HoldfastError
 from holdfast.runner import dispatch
-
-
-@register("holdfast")
-def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
-    """HOLDFAST is readable."""
-    try:
-        settings()
-    except HoldfastError as error:
-        return [Error(error.message, id="holdfast.E101")]
-    return []
 
 
 @register("holdfast")

@@ -17,6 +17,7 @@ from celery import Celery, current_app
 
 from holdfast.conf import settings
 from holdfast.persistence.records import Bell
+from holdfast.runner import broker as _broker  # noqa: F401 - a process that only rings must know its URLs too
 
 logger = logging.getLogger("holdfast.dispatch")
 
@@ -25,6 +26,11 @@ RECOVERY_SUFFIX = ".recovery"
 UNLIMITED = (
     10 * 365 * 86400
 )  # seconds: Celery has no "none"; its pool takes None and 0 for the project's limit (seen)
+
+BATCH = 10
+"""Messages for which RING_TIMEOUT is the limit; callers of a busy process take turns by as many."""
+SLOWEST = 0.02
+"""Seconds a message that a caller with many of them goes on waiting for."""
 
 _quiet_until = 0.0
 
@@ -56,23 +62,35 @@ def ring(bell: Bell) -> bool:
 
 
 def ring_all(bells: Iterable[Bell]) -> int:
-    """Ring for several runs, giving up at the first failure; how many the broker took. Never raises."""
+    """Ring for several runs, giving up at the first failure; how many the broker took. Never raises.
+
+    A broker that answers gets them all; one that does not costs RING_TIMEOUT, whatever the number.
+    """
     global _quiet_until
     waiting = list(bells)
     if not waiting or time.monotonic() < _quiet_until:
         return 0
-    app = current_app._get_current_object()
+    timeout = settings().RING_TIMEOUT
+    give_up = time.monotonic() + timeout + SLOWEST * len(waiting)
+    rung = 0
     try:
-        if _shares_the_database(app):
-            return _send(app, waiting, time.monotonic() + settings().RING_TIMEOUT)
-        return _ringer().send(app, waiting, settings().RING_TIMEOUT)
+        app = current_app._get_current_object()
+        send = _send_here if _shares_the_database(app) else _ringer().send
+        for start in range(0, len(waiting), BATCH):
+            if time.monotonic() > give_up:
+                raise TimeoutError("the broker is too slow")
+            rung += send(app, waiting[start : start + BATCH], timeout)
     except Exception as error:  # noqa: BLE001 - R17: whatever the broker's client raises, the sweep rings
         # The next callers do not pay for the same outage again.
-        _quiet_until = time.monotonic() + settings().RING_TIMEOUT
+        _quiet_until = time.monotonic() + timeout
         logger.warning(
-            "could not ring for %d runs (%s: %s); the sweep will", len(waiting), type(error).__name__, error
+            "rang for %d of %d runs (%s: %s); the sweep will for the rest",
+            rung,
+            len(waiting),
+            type(error).__name__,
+            error,
         )
-        return 0
+    return rung
 
 
 def _shares_the_database(app: Celery) -> bool:
@@ -80,31 +98,33 @@ def _shares_the_database(app: Celery) -> bool:
     return str(app.conf.broker_write_url or app.conf.broker_url or "").startswith("holdfast://")
 
 
-def _send(app: Celery, bells: list[Bell], give_up: float) -> int:
-    rung = 0
-    plain = default_queue(app)
+def _send_here(app: Celery, bells: list[Bell], timeout: float) -> int:
     with app.producer_or_acquire() as producer:
-        for bell in bells:
-            if time.monotonic() > give_up:
-                raise TimeoutError(f"{rung} of {len(bells)} messages sent in time")
-            target = bell.queue or plain
-            app.send_task(
-                TASK,
-                args=[str(bell.run_id)],
-                task_id=f"{bell.run_id}.{bell.delivery}",
-                producer=producer,
-                retry=False,
-                ignore_result=True,
-                priority=bell.priority or None,
-                shadow=f"graph:{bell.graph}",
-                argsrepr=f"<run={bell.run_id} thread={bell.thread_id}>",
-                kwargsrepr="{}",
-                time_limit=UNLIMITED,
-                soft_time_limit=UNLIMITED,
-                **_route(target, recovery=bell.recovery, named=bell.queue is not None),
-            )
-            rung += 1
-    return rung
+        return _send(app, producer, bells, time.monotonic() + timeout)
+
+
+def _send(app: Celery, producer: Any, bells: list[Bell], give_up: float) -> int:
+    plain = default_queue(app)
+    for rung, bell in enumerate(bells):
+        if time.monotonic() > give_up:
+            raise TimeoutError(f"{rung} of {len(bells)} messages sent in time")
+        target = bell.queue or plain
+        app.send_task(
+            TASK,
+            args=[str(bell.run_id)],
+            task_id=f"{bell.run_id}.{bell.delivery}",
+            producer=producer,
+            retry=False,
+            ignore_result=True,
+            priority=bell.priority or None,
+            shadow=f"graph:{bell.graph}",
+            argsrepr=f"<run={bell.run_id} thread={bell.thread_id}>",
+            kwargsrepr="{}",
+            time_limit=UNLIMITED,
+            soft_time_limit=UNLIMITED,
+            **_route(target, recovery=bell.recovery, named=bell.queue is not None),
+        )
+    return len(bells)
 
 
 def _route(target: str, *, recovery: bool, named: bool) -> dict[str, Any]:
@@ -114,7 +134,11 @@ def _route(target: str, *, recovery: bool, named: bool) -> dict[str, Any]:
 
 
 class _Ringer:
-    """A thread that talks to the broker, so that one which hangs costs the caller only the wait for it."""
+    """A thread that talks to the broker, so that one which hangs costs the caller only the wait for it.
+
+    Its connection is its own, with limits on every wait: a broker that falls silent in the middle of a
+    conversation, as behind a firewall, would otherwise keep the thread for ever.
+    """
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[tuple[Celery, list[Bell], float, queue.SimpleQueue[Any]]] = (
@@ -134,12 +158,44 @@ class _Ringer:
         return int(outcome)
 
     def _run(self) -> None:
+        connected: tuple[Celery, Any] | None = None
         while True:
             app, bells, give_up, answer = self._jobs.get()
+            if time.monotonic() > give_up:
+                continue  # the caller has gone
             try:
-                answer.put(_send(app, bells, give_up))
+                if connected is None or connected[0] is not app:
+                    connected = (app, _producer(app, settings().RING_TIMEOUT))
+                answer.put(_send(app, connected[1], bells, give_up))
             except Exception as error:  # noqa: BLE001 - handed to the caller
+                if connected is not None:
+                    _let_go(connected[1])
+                    connected = None
                 answer.put(error)
+
+
+def _producer(app: Celery, timeout: float) -> Any:
+    url = str(app.conf.broker_write_url or app.conf.broker_url or "")
+    limits = {
+        "redis": {"socket_timeout": timeout, "socket_connect_timeout": timeout},
+        "amqp": {"read_timeout": timeout, "write_timeout": timeout},
+    }
+    family = next((name for name in limits if name in url.partition(":")[0]), None)
+    family = "redis" if url.startswith(("valkey", "sentinel")) else family
+    connection = app.connection_for_write(
+        connect_timeout=timeout, transport_options=limits[family] if family else None
+    )
+    once = max(len(connection.alt) - 1, 0)  # each of several brokers once
+    connection.transport_options["max_retries"] = once
+    connection.ensure_connection(max_retries=once)
+    return app.amqp.Producer(connection, auto_declare=False)
+
+
+def _let_go(producer: Any) -> None:
+    try:
+        producer.connection.release()
+    except Exception as error:  # noqa: BLE001 - it is broken already
+        logger.debug("closing a broken connection: %s", error)
 
 
 _the_ringer: tuple[int, _Ringer] | None = None

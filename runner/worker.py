@@ -79,15 +79,15 @@ def _begin_single(sender: Any, **_: Any) -> None:
         _begin()
 
 
-def _guard_connection(connection: Any, **_: Any) -> None:
-    """What a frozen process holds in a transaction of Django's is let go before its lease is over (R11)."""
+def _guard(sender: Any, connection: Any, **_: Any) -> None:
+    """A process frozen in a transaction of a node's, or of a receiver's of run_settled, holds locks too (R11)."""
     if connection.alias == ledger.alias():
         guard_session(connection)
 
 
 def _begin() -> None:
     global _heartbeat
-    connection_created.connect(_guard_connection, dispatch_uid="holdfast-guard")
+    connection_created.connect(_guard, dispatch_uid="holdfast.runner.worker")
     process = here()
     process.queues, process.default_queue = _queues, _default_queue
     _heartbeat = Heartbeat(process, drain_fd=_drain_read)

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Generator
 from typing import Any
 
 import pytest
+
+# pytest closes the folder above all its sessions' folders to other users whenever a session begins; PostgreSQL
+# servers of another session, which run as a user of their own, lose their files by that (seen). So: our own.
+if "PYTEST_DEBUG_TEMPROOT" not in os.environ:
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = tempfile.mkdtemp(prefix="holdfast-tests-")
+    os.chmod(os.environ["PYTEST_DEBUG_TEMPROOT"], 0o755)
+    atexit.register(shutil.rmtree, os.environ["PYTEST_DEBUG_TEMPROOT"], ignore_errors=True)
 
 
 @pytest.hookimpl(hookwrapper=True)

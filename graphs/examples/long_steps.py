@@ -141,7 +141,7 @@ async def awork(sibling: Sibling) -> dict[str, Any]:
     trial, step, index = sibling["trial"], sibling["step"], sibling["index"]
     _begin(trial, step, index)
     await asyncio.sleep(trial.get("seconds", 0.0))
-    while _held(trial, step, index):  # noqa: ASYNC110 - another process lets go of it, by a file
+    while _held(trial, step, index):  # noqa: ASYNC110 - another process removes the file, no event tells of it
         await asyncio.sleep(HOLD_LOOK)
     return {"done": [_end(trial, step, index)]}
 

@@ -84,6 +84,11 @@ def wants_solitude(run_id: RunId) -> bool:
     return bool(row and row["alone"])
 
 
+def pass_on(run_id: RunId, *, waited: float) -> list[Bell]:
+    """The bell of a run that was kept waiting for that many seconds, unless somebody has rung since."""
+    return as_bells(execute("run_pass_on", {"id": run_id, "seconds": waited}))
+
+
 def renew(leases: Sequence[tuple[RunId, Token]], *, session: Session, draining: bool) -> list[Beat]:
     """One beat for all of a process's leases (R8). Not repeated here: the next beat is the repeat."""
     if not leases:
@@ -117,10 +122,15 @@ def settle(
     result: tuple[str, bytes | None] | None = None,
     error: Mapping[str, Any] | None = None,
     questions: Sequence[Question] = (),
+    lines: Sequence[StepRecord] = (),
     inside: Callable[[Run], None] | None = None,
 ) -> Run:
-    """End the attempt. ``inside`` is called in the same transaction. Raises LeaseLostError (P2)."""
+    """End the attempt, and write the ``lines`` of its timeline that are left, in one statement.
+
+    ``inside`` is called in the same transaction. Raises LeaseLostError (P2).
+    """
     parameters = {
+        **_line_parameters(claim, lines),
         "id": claim.run.id,
         "token": claim.token,
         "status": str(status),
@@ -201,11 +211,14 @@ def record_steps(claim: Claim, lines: Sequence[StepRecord]) -> bool:
     """Write lines of the timeline under the fence; False if the lease is lost (P2)."""
     if not lines:
         return True
-    parameters = {
-        "run_id": claim.run.id,
-        "token": claim.token,
+    parameters = {**_line_parameters(claim, lines), "run_id": claim.run.id, "token": claim.token}
+    return bool(execute("step_record", parameters)[0]["count"])
+
+
+def _line_parameters(claim: Claim, lines: Sequence[StepRecord]) -> Row:
+    return {
         "delivery": claim.run.deliveries,
-        "owner": lines[0].owner,
+        "owner": claim.run.owner,
         "steps": [line.step for line in lines],
         "nodes": [line.node for line in lines],
         "task_ids": [line.task_id for line in lines],
@@ -214,4 +227,3 @@ def record_steps(claim: Claim, lines: Sequence[StepRecord]) -> bool:
         "finished": [line.finished_at for line in lines],
         "outcomes": [line.outcome for line in lines],
     }
-    return bool(execute("step_record", parameters)[0]["count"])

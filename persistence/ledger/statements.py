@@ -68,7 +68,11 @@ def savepoint() -> AbstractContextManager[None]:
 
 
 def execute(name: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
-    """Run the named statement once; its rows as dicts. Raises one of DATABASE_ERRORS."""
+    """Run the named statement once; its rows as dicts. Raises one of DATABASE_ERRORS.
+
+    ``busy_seconds``, which says when a bell that is stamped now is due again (R16), any statement may name.
+    """
+    parameters = {"busy_seconds": settings().BELL_BUSY, **(parameters or {})}
     if _on_pool.get():
         with pool(alias()).connection() as connection:
             try:
@@ -79,7 +83,7 @@ def execute(name: str, parameters: Mapping[str, Any] | None = None) -> list[Row]
                     connection.close()
                 raise
     with connections[alias()].cursor() as django_cursor:
-        django_cursor.execute(query(name), parameters or {})
+        django_cursor.execute(query(name), parameters)
         if django_cursor.description is None:
             return []
         names = [column.name for column in django_cursor.description]

@@ -94,7 +94,6 @@ def bells(*, queues: Sequence[str], default_queue: str, idle: bool) -> list[Bell
         "default_queue": default_queue,
         "idle": idle,
         "idle_seconds": conf.BELL_IDLE,
-        "busy_seconds": conf.BELL_BUSY,
         "max_seconds": conf.BELL_MAX,
         "most": BELLS_A_SWEEP,
     }

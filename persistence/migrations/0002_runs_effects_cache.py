@@ -198,6 +198,7 @@ class Migration(migrations.Migration):
                 ("settled_by", models.UUIDField(null=True)),
                 ("rung_at", models.DateTimeField(null=True)),
                 ("rings", models.IntegerField(default=0)),
+                ("bell_at", models.DateTimeField(null=True)),
                 ("result_type", models.CharField(max_length=32, null=True)),
                 ("result", models.BinaryField(null=True)),
                 ("error", models.JSONField(null=True)),
@@ -228,6 +229,18 @@ class Migration(migrations.Migration):
                         condition=models.Q(("status", "queued")),
                         fields=["not_before"],
                         name="holdfast_run_due",
+                    ),
+                    models.Index(
+                        condition=models.Q(("status", "queued")),
+                        fields=["bell_at"],
+                        name="holdfast_run_bell",
+                    ),
+                    models.Index(
+                        condition=models.Q(
+                            ("deadline__isnull", False), ("status__in", ["queued", "running", "interrupted"])
+                        ),
+                        fields=["deadline"],
+                        name="holdfast_run_deadline",
                     ),
                     models.Index(
                         condition=models.Q(("status", "running")), fields=["id"], name="holdfast_run_running"

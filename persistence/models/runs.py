@@ -83,6 +83,7 @@ class RunRow(models.Model):
 
     rung_at = models.DateTimeField(null=True)
     rings = models.IntegerField(default=0)
+    bell_at = models.DateTimeField(null=True)
 
     result_type = models.CharField(max_length=32, null=True)  # noqa: DJ001 - NULL: no result
     result = models.BinaryField(null=True)
@@ -108,6 +109,12 @@ class RunRow(models.Model):
             ),
             models.Index(fields=["not_before"], name="holdfast_run_due", condition=models.Q(status="queued")),
             models.Index(fields=["id"], name="holdfast_run_running", condition=models.Q(status="running")),
+            models.Index(fields=["bell_at"], name="holdfast_run_bell", condition=models.Q(status="queued")),
+            models.Index(
+                fields=["deadline"],
+                name="holdfast_run_deadline",
+                condition=models.Q(status__in=["queued", "running", "interrupted"], deadline__isnull=False),
+            ),
             models.Index(fields=["thread", "-id"], name="holdfast_run_thread"),
             models.Index(fields=["graph", "-id"], name="holdfast_run_graph"),
         ]

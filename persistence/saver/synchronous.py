@@ -28,6 +28,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from holdfast import faults
 from holdfast.conf import settings
+from holdfast.persistence import arrays
 from holdfast.persistence.codec import codec
 from holdfast.persistence.connections import Connection, retrying
 from holdfast.persistence.fence import Fence
@@ -69,6 +70,8 @@ class SyncSaver(BaseCheckpointSaver[str]):
         self.using = using or settings().DATABASE
         self.fence = fence
         self._connection = connection
+        if connection is not None:
+            arrays.register(connection)  # the pool's connections know the arrays of parameters already
         self._held = Held()  # shared by copies, as the fence is
 
     def get_next_version(self, current: str | int | None, channel: None) -> str:
@@ -94,6 +97,7 @@ class SyncSaver(BaseCheckpointSaver[str]):
         return config_of(params["thread_id"], params["checkpoint_ns"], params["checkpoint_id"])
 
     def _put_fenced(self, params: Params, fence: Fence) -> None:
+        fence.check_abandoned()
         thread_id, namespace = params["thread_id"], params["checkpoint_ns"]
         # A subgraph, or another thread that a node writes to, is not the run's own input.
         enter = not fence.entered and namespace == "" and thread_id == fence.thread_id
@@ -132,6 +136,7 @@ class SyncSaver(BaseCheckpointSaver[str]):
         if self.fence is None:
             self._execute("saver_put_writes", writes_params(config, task_id, task_path, rows, replace))
             return
+        self.fence.check_abandoned(task_id)
         faults.point("writes-before-commit")
         stored = not replace and self._held.offer(_key(config), Batch(task_id, task_path, rows))
         if not stored:

@@ -13,9 +13,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
 from holdfast.conf import settings
+from holdfast.persistence import codec
 from holdfast.persistence.models import CheckpointChannelView, CheckpointView, CheckpointWriteView, RunRow
 from holdfast.runner.admin import pieces, values
-from holdfast.runner.admin.allowed import types_of
 from holdfast.runner.admin.base import ReadOnlyAdmin
 
 CHANNELS_SHOWN = 200  # channels, and pending writes, on a checkpoint's page
@@ -159,7 +159,7 @@ def _content(row: CheckpointView) -> dict[str, Any]:
     }
     runs = RunRow.objects.using(alias).filter(thread_id=row.thread_id)
     graphs = set(runs.order_by("-id").values_list("graph", "version")[:50])
-    allowed = types_of(graphs)
+    allowed = frozenset().union(*(codec.types_of(*graph) for graph in graphs))
     channels = CheckpointChannelView.objects.using(alias).filter(**place).order_by("channel")
     writes = CheckpointWriteView.objects.using(alias).filter(**place)
     inline = row.checkpoint.get("channel_values") if isinstance(row.checkpoint, dict) else None
@@ -181,7 +181,7 @@ def _content(row: CheckpointView) -> dict[str, Any]:
     }
 
 
-def _decoded(rows: QuerySet[Any], mark: str, allowed: frozenset[tuple[str, str]]) -> list[dict[str, Any]]:
+def _decoded(rows: QuerySet[Any], mark: str, allowed: values.Allowed) -> list[dict[str, Any]]:
     """Channel, mark, type, size and value of each row; values only while the page has room for their bytes."""
     left = BYTES_SHOWN
     entries = []

@@ -12,9 +12,9 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from holdfast.conf import settings
+from holdfast.persistence import codec
 from holdfast.persistence.models import Effect, EffectState, RunRow
 from holdfast.runner.admin import pieces, values
-from holdfast.runner.admin.allowed import types_of
 from holdfast.runner.admin.base import ModelAdmin, ReadOnlyAdmin
 
 KINDS = ("transactional", "keyed", "at_most_once")
@@ -105,5 +105,6 @@ class EffectAdmin(ReadOnlyAdmin):
     @admin.display(description="result")
     def result_value(self, effect: Effect) -> SafeString:
         runs = RunRow.objects.using(settings().DATABASE).filter(id=effect.run_id)
-        allowed = types_of(runs.values_list("graph", "version"))
+        graph = runs.values_list("graph", "version").first()
+        allowed = codec.types_of(*graph) if graph else ()
         return values.stored(effect.result_type, effect.result, allowed=allowed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
@@ -13,9 +13,7 @@ from django.http import HttpRequest
 
 from holdfast.graphs import registry
 from holdfast.persistence.models import RunStatus
-
-if TYPE_CHECKING:
-    ModelAdmin = admin.ModelAdmin[Any]
+from holdfast.runner.admin.base import ModelAdmin
 
 
 class StatusFilter(admin.SimpleListFilter):

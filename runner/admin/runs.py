@@ -14,16 +14,14 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from holdfast.conf import settings
-from holdfast.persistence.models import CancelRequest, Effect, RunRow, RunStatus, Step
+from holdfast.persistence import codec
+from holdfast.persistence.models import RunRow, RunStatus
 from holdfast.runner.admin import pieces, values
-from holdfast.runner.admin.allowed import types_of
 from holdfast.runner.admin.base import ReadOnlyAdmin
 from holdfast.runner.admin.filters import CrashedFilter, EnqueuedFilter, GraphFilter, StatusFilter
 from holdfast.runner.admin.operations import RunOperations, possible
 from holdfast.runner.admin.questions import asked
-
-TIMELINE_LIMIT = 500  # rows of the timeline on a page, the newest
+from holdfast.runner.admin.story import story
 
 
 @admin.register(RunRow)
@@ -104,41 +102,10 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
         form_url: str = "",
         obj: Any = None,
     ) -> HttpResponse:
-        story = self._story(request, obj) if isinstance(obj, RunRow) else {}
-        return super().render_change_form(request, {**context, **story}, add, change, form_url, obj)
-
-    def _story(self, request: HttpRequest, run: RunRow) -> dict[str, Any]:
-        """What the template shows around the fields: operations, timeline and effects."""
-        alias = settings().DATABASE
-        newest = list(Step.objects.using(alias).filter(run_id=run.id).order_by("-id")[: TIMELINE_LIMIT + 1])
-        steps = newest[:TIMELINE_LIMIT][::-1]
-        longest = max((_span(step) for step in steps), default=0.0) or 1.0
-        effects = Effect.objects.using(alias).filter(run_id=run.id).order_by("begun_at")
-        return {
-            "operations": possible(run) if self.has_operate_permission(request) else (),
-            "cancel_request": CancelRequest.objects.using(alias).filter(run_id=run.id).first(),
-            "timeline": [
-                {
-                    "step": step,
-                    "state": pieces.state(_outcome(step, run)),
-                    "duration": pieces.seconds(step.started_at, step.finished_at),
-                    "share": round(100 * _span(step) / longest),
-                    "started": pieces.when(step.started_at),
-                }
-                for step in steps
-            ],
-            "timeline_cut": len(newest) > TIMELINE_LIMIT,
-            "effects": [
-                {
-                    "page": pieces.page("effect", effect.key, effect.function),
-                    "effect": effect,
-                    "state": pieces.state(effect.state),
-                    "duration": pieces.seconds(effect.begun_at, effect.done_at),
-                }
-                for effect in effects.defer("result", "arguments")[:TIMELINE_LIMIT]
-            ],
-            "checkpoints": pieces.listing("checkpointview", "Checkpoints", thread_id=run.thread_id),
-        }
+        if isinstance(obj, RunRow):
+            operations = possible(obj) if self.has_operate_permission(request) else ()
+            context = {**context, **story(obj), "operations": operations}
+        return super().render_change_form(request, context, add, change, form_url, obj)
 
     @admin.display(description="run", ordering="id")
     def run(self, run: RunRow) -> SafeString:
@@ -218,15 +185,15 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
 
     @admin.display(description="result")
     def result_value(self, run: RunRow) -> SafeString:
-        return values.stored(run.result_type, run.result, allowed=types_of([(run.graph, run.version)]))
+        return _stored(run, run.result_type, run.result)
 
     @admin.display(description="input")
     def input_value(self, run: RunRow) -> SafeString:
-        return values.stored(run.input_type, run.input, allowed=types_of([(run.graph, run.version)]))
+        return _stored(run, run.input_type, run.input)
 
     @admin.display(description="context")
     def context_value(self, run: RunRow) -> SafeString:
-        return values.stored(run.context_type, run.context, allowed=types_of([(run.graph, run.version)]))
+        return _stored(run, run.context_type, run.context)
 
     @admin.display(description="config")
     def config_text(self, run: RunRow) -> SafeString:
@@ -237,14 +204,9 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
         return values.block(values.text(run.metadata)) if run.metadata else values.empty()
 
 
-def _span(step: Step) -> float:
-    """Seconds that a step took; 0 while it is running."""
-    return (step.finished_at - step.started_at).total_seconds() if step.finished_at else 0.0
-
-
-def _outcome(step: Step, run: RunRow) -> str:
-    """What became of the step; what an earlier delivery left running was lost with its process."""
-    return "lost" if step.outcome == "running" and step.delivery < run.deliveries else step.outcome
+def _stored(run: RunRow, type_: str | None, data: bytes | memoryview | None) -> SafeString:
+    """A value of the run, which may have the types that its graph declares."""
+    return values.stored(type_, data, allowed=codec.types_of(run.graph, run.version))
 
 
 def _error_line(error: object) -> str:

@@ -15,13 +15,16 @@ from typing import Any
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from holdfast.persistence import codec
+from holdfast.persistence.codec.extensions import Key
+
 MAX_TEXT = 20_000  # characters of one value on a page
 MAX_BYTES = 1_000_000  # bytes of a stored value that is decoded at all
 MAX_ITEMS = 200  # entries of one container
 MAX_STRING = 4_000  # characters of one string
 MAX_DEPTH = 12  # levels of nesting
 
-Allowed = Iterable[tuple[str, str]]
+Allowed = Iterable[Key]
 
 
 def stored(type_: str | None, data: bytes | memoryview | None, *, allowed: Allowed = ()) -> SafeString:
@@ -31,8 +34,6 @@ def stored(type_: str | None, data: bytes | memoryview | None, *, allowed: Allow
     size = 0 if data is None else len(data)
     if size > MAX_BYTES:
         return note(f"{size:,} bytes of type {type_}: too large to be shown here.")
-    from holdfast.persistence import codec
-
     try:
         return block(text(codec.loads(type_, data, extra=allowed)))
     except Exception as error:  # noqa: BLE001 - damaged or foreign bytes raise anything, and the page is for looking at them

@@ -56,7 +56,7 @@ def at_most_once(guarded: Guarded, attempt: Attempt) -> Steps:
             work = partial(guarded.reconcile, guarded.effect(number), *guarded.args, **guarded.kwargs)
             try:
                 verdict = _verdict((yield Body(guarded.effect(number), work)))
-            except Exception:
+            except Exception:  # reconcile is the user's; one that fails does not know, and the run asks
                 logger.warning("reconcile of %s failed", place.call.function, exc_info=True)
         problem = ""
         while verdict is None:

@@ -22,7 +22,7 @@ from langgraph.errors import GraphBubbleUp
 from holdfast.errors import LeaseLostError
 from holdfast.persistence import effects as ledger
 from holdfast.runner.effects.at_most_once import at_most_once
-from holdfast.runner.effects.identity import _current
+from holdfast.runner.effects.identity import executing
 from holdfast.runner.effects.steps import Body, Guarded, Io, Steps, begin, finish, loads, wait_durable
 from holdfast.runner.effects.transaction import transactional
 from holdfast.runner.runs.attempt import Attempt
@@ -89,11 +89,8 @@ def run(guarded: Guarded, body: Callable[[], Any]) -> Any:
 
 
 def _inside(step: Body, body: Callable[[], Any]) -> Any:
-    reset = _current.set(step.effect)
-    try:
+    with executing(step.effect):
         return (step.work or body)()
-    finally:
-        _current.reset(reset)
 
 
 async def arun(guarded: Guarded, body: Callable[[], Awaitable[Any]]) -> Any:
@@ -107,13 +104,10 @@ async def arun(guarded: Guarded, body: Callable[[], Awaitable[Any]]) -> Any:
                     if isinstance(step, Io):
                         outcome = await _in_thread(step.work)
                     else:
-                        reset = _current.set(step.effect)
-                        try:
+                        with executing(step.effect):
                             outcome = (step.work or body)()
                             if inspect.isawaitable(outcome):
                                 outcome = await outcome
-                        finally:
-                            _current.reset(reset)
                 except Exception as error:  # noqa: BLE001 - the protocol decides
                     step = steps.throw(error)
                 else:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import threading
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
@@ -34,7 +35,15 @@ from holdfast.persistence.codec import Codec, codec
 from holdfast.persistence.effects import Call, Kind, key_of
 from holdfast.runner.runs.attempt import Attempt, current_attempt
 
-__all__ = ["CurrentEffect", "Place", "current_effect", "is_async", "place_of"]
+__all__ = [
+    "CurrentEffect",
+    "Place",
+    "current_effect",
+    "enclosing_effect",
+    "executing",
+    "is_async",
+    "place_of",
+]
 
 # What LangGraph hands to a body beside its arguments; never part of a call's identity.
 _INJECTED = frozenset({"config", "runtime", "store", "writer"})
@@ -81,6 +90,21 @@ def current_effect() -> CurrentEffect:
     return effect
 
 
+@contextmanager
+def executing(effect: CurrentEffect) -> Iterator[None]:
+    """Inside, ``current_effect()`` is this one."""
+    reset = _current.set(effect)
+    try:
+        yield
+    finally:
+        _current.reset(reset)
+
+
+def enclosing_effect() -> CurrentEffect | None:
+    """The effect whose body this code stands in; None elsewhere."""
+    return _current.get()
+
+
 # Calls so far, by execution of a task. The key is a function that LangGraph makes for each
 # execution and that lives as long; the number is the try of a retry policy.
 _calls: WeakKeyDictionary[Callable[..., Any], dict[tuple[int, str, str], int]] = WeakKeyDictionary()
@@ -95,7 +119,7 @@ def place_of(
     attempt = current_attempt()
     info = conf[CONFIG_KEY_RUNTIME].execution_info
     task_id: str = conf[CONFIG_KEY_TASK_ID]
-    outer = _current.get()
+    outer = enclosing_effect()
     caller = outer.key if outer is not None and outer.task_id == task_id else task_id
     with _calls_lock:
         counts = _calls.setdefault(conf[CONFIG_KEY_SCRATCHPAD].get_null_resume, {})

@@ -7,7 +7,7 @@ that it is written once for sync and async bodies; ``guard`` performs the steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from langgraph._internal._constants import CONF, CONFIG_KEY_TASK_ID
@@ -26,8 +26,8 @@ class Guarded:
     """One call that is to be executed under guard."""
 
     place: Place
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
+    args: tuple[Any, ...] = field(repr=False)
+    kwargs: Mapping[str, Any] = field(repr=False)
     reconcile: Callable[..., Any] | None
 
     def effect(self, attempt: int) -> CurrentEffect:
@@ -58,6 +58,7 @@ Steps = Generator[Io | Body, Any, Any]
 
 
 def begin(place: Place, attempt: Attempt) -> ledger.Record | int:
+    """Announce the effect once its checkpoint is durable: the attempt's number, or the row that forbids it."""
     wait_durable(place, attempt)
     point("effect-before-begin")
     begun = ledger.begin(attempt.alias, attempt.fence, place.call)
@@ -66,13 +67,20 @@ def begin(place: Place, attempt: Attempt) -> ledger.Record | int:
 
 
 def finish(place: Place, attempt: Attempt, value: Any, answers: int = 0) -> None:
+    """Record that it happened, and with what result."""
     point("effect-after-body")
-    type_, data = place.codec.dump_field(value, field=f"result of {place.call.function}")
+    type_, data = dumps(place, value)
     ledger.finish(attempt.alias, attempt.fence, place.call.key, type_, data, answers)
     point("effect-after-commit")
 
 
+def dumps(place: Place, value: Any) -> tuple[str, bytes]:
+    """Type tag and bytes of a result. Raises NotSerializableError, which names the function."""
+    return place.codec.dump_field(value, field=f"result of {place.call.function}")
+
+
 def loads(place: Place, record: ledger.Record) -> Any:
+    """The recorded result. Raises TypeNotAllowedError."""
     return place.codec.loads_typed((record.result_type or "null", bytes(record.result or b"")))
 
 

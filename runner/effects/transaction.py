@@ -11,27 +11,25 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
-from django.db import connections, transaction
+from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from holdfast.conf import settings
 from holdfast.errors import DatabaseUnreachableError, EffectRefusedError, IdleInTransactionError
 from holdfast.faults import point
 from holdfast.persistence import effects as ledger
-from holdfast.persistence.connections import is_lent
-from holdfast.runner.effects.identity import CurrentEffect, Place, _current
+from holdfast.persistence.connections import Patience, is_lent
+from holdfast.runner.effects.identity import CurrentEffect, Place, enclosing_effect, executing
+from holdfast.runner.effects.steps import dumps, loads
 from holdfast.runner.runs.attempt import Attempt
 
 logger = logging.getLogger("holdfast.effects")
 
 _IDLE_IN_TRANSACTION = "25P03"
-_FIRST_PAUSE = 0.05  # seconds
-_LONGEST_PAUSE = 1.0  # seconds
 
 
 class _AlreadyRecordedError(Exception):
@@ -47,37 +45,32 @@ def transactional(place: Place, attempt: Attempt, effect: CurrentEffect, body: C
     connection = connections[attempt.alias]
     _refuse_if_nested(connection, place)
     fresh = connection.connection is None
-    deadline: float | None = None
-    pause = _FIRST_PAUSE
+    patience = Patience()
     used: list[Any] = []
     try:
         while True:
             record = ledger.find(attempt.alias, place.call.key)
             if record is not None:
                 record.check(place.call)
-                return place.codec.loads_typed((record.result_type or "null", bytes(record.result or b"")))
+                return loads(place, record)
             try:
                 used.clear()
                 return _execute(connection, place, attempt, effect, body, used)
             except _AlreadyRecordedError:
                 continue
             except Exception as error:
-                if used and not used[0].closed:
+                if not _session_died(error, used):
                     raise
                 connection.close()
                 if _idled(error):
                     raise _idled_error(place) from error
-                now = time.monotonic()
-                deadline = deadline or now + settings().LEASE
-                if now + pause > deadline:
+                logger.warning("%s: %s; looking in the ledger", place.call.function, str(error).strip())
+                if not patience.wait():
                     raise DatabaseUnreachableError(
                         f"{place.call.function}: the database {attempt.alias!r} broke its transaction again and "
-                        f"again for {settings().LEASE:g} s: {str(error).strip()}",
+                        f"again for {patience.seconds:g} s: {str(error).strip()}",
                         alias=attempt.alias,
                     ) from error
-                logger.warning("%s: %s; looking in the ledger", place.call.function, str(error).strip())
-                time.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
     finally:
         if fresh and threading.current_thread() is not threading.main_thread():
             connection.close()  # the threads of nodes come and go; nobody else would close it
@@ -98,13 +91,10 @@ def _execute(
         if not lent:  # a test's own transaction has begun long ago
             with connection.cursor() as cursor:
                 ledger.open_transaction(cursor, settings().IDLE_IN_TRANSACTION)
-        reset = _current.set(effect)
-        try:
+        with executing(effect):
             value = body()
-        finally:
-            _current.reset(reset)
         point("effect-after-body")
-        type_, data = place.codec.dump_field(value, field=f"result of {place.call.function}")
+        type_, data = dumps(place, value)
         with connection.cursor() as cursor:
             if not ledger.record_in_transaction(cursor, attempt.fence, place.call, type_, data):
                 raise _AlreadyRecordedError
@@ -113,8 +103,13 @@ def _execute(
     return value
 
 
+def _session_died(error: Exception, used: list[Any]) -> bool:
+    """Whether the connection is to blame: the one in use is closed, or none could be had."""
+    return used[0].closed if used else isinstance(error, DatabaseError | InterfaceError)
+
+
 def _refuse_if_nested(connection: BaseDatabaseWrapper, place: Place) -> None:
-    outer = _current.get()
+    outer = enclosing_effect()
     if outer is not None and outer.kind == "transactional":
         reason = (
             f"it is called from the transactional effect {outer.function}, whose transaction may roll back"

@@ -40,25 +40,32 @@ def claimed(process: Process, run_id: RunId) -> Iterator[Claimed | None]:
         return
     with process.place(patience=PATIENCE) as place:
         if place is None:
-            # Another process may have room; this one will, once the run that is alone has moved on.
-            dispatch.ring(ledger.bell(ledger.get(run_id)))
+            _pass_on(run_id)  # this one has room once the run that is alone has moved on
             yield None
             return
         if (claim := _take(process, run_id, alone=False)) is not None:
             yield Claimed(claim=claim, place=place)
             return
-    if not _wants_solitude(run_id):
+    if process.draining or not _wants_solitude(run_id):
         yield None
         return
     with process.place(alone=True, patience=PATIENCE) as place:
-        if place is None or (claim := _take(process, run_id, alone=True)) is None:
-            yield None  # the neighbours take their time: the sweep rings again
+        if place is None:
+            _pass_on(run_id)  # the neighbours take their time
+            yield None
+            return
+        if (claim := _take(process, run_id, alone=True)) is None:
+            yield None
             return
         logger.warning("run %s died twice at one place: it executes alone in this process", run_id)
         yield Claimed(claim=claim, place=place)
 
 
 def _take(process: Process, run_id: RunId, *, alone: bool) -> Claim | None:
+    if (
+        process.draining
+    ):  # looked at last: it may have been told to go while it waited for beat or place (R13)
+        return None
     with ledger.pooled():
         return ledger.claim(
             run_id,
@@ -68,6 +75,13 @@ def _take(process: Process, run_id: RunId, *, alone: bool) -> Claim | None:
             alone=alone,
             known=[(spec.name, spec.version) for spec in registry.all()],
         )
+
+
+def _pass_on(run_id: RunId) -> None:
+    """Another process may have room, or this one later; without a new bell the run would wait for the sweep's."""
+    with ledger.pooled():
+        bells = ledger.pass_on(run_id, waited=PATIENCE / 2)
+    dispatch.ring_all(bells)
 
 
 def _wants_solitude(run_id: RunId) -> bool:

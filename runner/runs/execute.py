@@ -6,9 +6,7 @@ and says how it stopped. It writes nothing itself; what a node or the saver writ
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import threading
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +25,8 @@ from holdfast.persistence import DjangoCache, DjangoSaver, DjangoStore, codec, l
 from holdfast.persistence.records import Claim
 from holdfast.runner.runs import questions
 from holdfast.runner.runs.attempt import Attempt, attempt_scope
+from holdfast.runner.runs.boundary import TaskBoundary
+from holdfast.runner.runs.loop import OrmKeeper, loop
 from holdfast.runner.runs.process import Execution
 
 AnyPregel = Pregel[Any, Any, Any, Any]
@@ -85,11 +85,12 @@ Outcome = Finished | Interrupted | Drained | Failed | Lost
 
 def execute(claim: Claim, execution: Execution) -> Outcome:
     """Run the graph until it ends, asks, fails, is drained, or the lease is lost."""
+    outcome: Outcome
     try:
         spec = registry.get(claim.run.graph, claim.run.version)
         graph = _attached(spec, execution)
         attempt = _attempt(claim, execution, spec)
-        config = _config(claim, execution)
+        config = _config(claim, execution, asynchronous=spec.is_async)
         with attempt_scope(attempt):
             faults.point("input-before-first-checkpoint")
             sent = _what_to_send(claim, attempt.answers)
@@ -101,10 +102,10 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
                 "control": execution.control,
             }
             if spec.is_async:
-                _loop().run(stream.aread(graph, sent, config, arguments))
+                loop().run(stream.aread(graph, sent, config, arguments))
             else:
                 stream.read(graph, sent, config, arguments)
-            outcome: Outcome = Finished(values=stream.latest)
+            outcome = Finished(values=stream.latest)
             if stream.interrupts:
                 nodes = questions.asking_nodes(graph.get_state(config, subgraphs=True))
                 outcome = Interrupted(interrupts=tuple(stream.interrupts), nodes=nodes, spec=spec)
@@ -112,12 +113,11 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
         # An outage that outlasts a lease is no fault of the run's: whoever reaches the database goes on.
         return Drained()
     except Exception as error:  # noqa: BLE001 - the boundary of the task: whatever a graph raises fails its run
-        return (
-            Lost() if execution.fence.lost or isinstance(error, LeaseLostError) else Failed(exception=error)
-        )
+        outcome = Lost() if isinstance(error, LeaseLostError) else Failed(exception=error)
     if execution.fence.lost:
         return Lost()
-    return outcome
+    # What a task returned, raised or asked after it had been cut off between two calls is not its own word.
+    return Drained() if execution.fence.abandoned else outcome
 
 
 class _Stream:
@@ -178,7 +178,7 @@ def _what_to_send(claim: Claim, answers: Mapping[str, Any]) -> Any:
     return Command(resume=dict(answers)) if answers else None
 
 
-def _config(claim: Claim, execution: Execution) -> RunnableConfig:
+def _config(claim: Claim, execution: Execution, *, asynchronous: bool) -> RunnableConfig:
     run = claim.run
     config: dict[str, Any] = dict(claim.config)
     config["configurable"] = {
@@ -192,38 +192,8 @@ def _config(claim: Claim, execution: Execution) -> RunnableConfig:
         "holdfast_delivery": run.deliveries,
         "holdfast_owner": run.owner,
     }
-    config["callbacks"] = [execution.timeline]
+    config["callbacks"] = [TaskBoundary(execution.control, execution.fence), execution.timeline]
+    if asynchronous:
+        config["callbacks"].append(OrmKeeper())
     config["run_name"] = f"graph:{run.graph}"
     return config  # type: ignore[return-value]  # built key by key from checked input
-
-
-class _Loop:
-    """One event-loop thread a process, for graphs that are async only."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="holdfast-loop", daemon=True).start()
-
-    def run(self, coroutine: Any) -> None:
-        """Run the coroutine there, and wait for it, with this thread's context variables."""
-        import contextvars
-
-        context = contextvars.copy_context()
-        done: Any = asyncio.run_coroutine_threadsafe(_in_context(coroutine, context), self._loop)
-        done.result()
-
-
-async def _in_context(coroutine: Any, context: Any) -> None:
-    await asyncio.get_running_loop().create_task(coroutine, context=context)
-
-
-_the_loop: tuple[int, _Loop] | None = None
-
-
-def _loop() -> _Loop:
-    import os
-
-    global _the_loop
-    if _the_loop is None or _the_loop[0] != os.getpid():  # a thread does not survive a fork
-        _the_loop = (os.getpid(), _Loop())
-    return _the_loop[1]

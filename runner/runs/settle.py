@@ -53,7 +53,6 @@ def _write(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
     # Without a listener nobody needs settle to be a transaction of Django's.
     inside = tell if run_settled.has_listeners(Run) else None
     lines = execution.timeline.take()
-    ledger.retried(lambda: ledger.record_steps(claim, lines))
     match outcome:
         case Finished(values=values):
             try:
@@ -61,21 +60,25 @@ def _write(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
                     values, field="result", extra=codec.types_of(claim.run.graph, claim.run.version)
                 )
             except NotSerializableError as refused:
-                return ledger.settle(
-                    claim, RunStatus.FAILED, error=Failed(exception=refused).error, inside=inside
-                )
-            return ledger.settle(claim, RunStatus.SUCCEEDED, result=result, inside=inside)
+                error = Failed(exception=refused).error
+                return ledger.settle(claim, RunStatus.FAILED, error=error, lines=lines, inside=inside)
+            return ledger.settle(claim, RunStatus.SUCCEEDED, result=result, lines=lines, inside=inside)
         case Interrupted(interrupts=interrupts, nodes=nodes, spec=spec):
             asked = questions.waiting(claim.run.thread_id, interrupts, nodes, spec.allowlist)
             if len(asked) < len({interrupt.id for interrupt in interrupts}):
-                raise HoldfastError(f"run {claim.run.id} asks questions that are not on its checkpoints")
-            return ledger.settle(claim, RunStatus.INTERRUPTED, questions=asked, inside=inside)
+                # Another attempt has gone on from there, which the fence tells; otherwise it is our error.
+                lost = HoldfastError("the graph asks questions that are not on its checkpoints")
+                return ledger.settle(
+                    claim, RunStatus.FAILED, error=Failed(exception=lost).error, lines=lines, inside=inside
+                )
+            return ledger.settle(claim, RunStatus.INTERRUPTED, questions=asked, lines=lines, inside=inside)
         case Drained() if execution.cancel_since is not None:
             error = {"type": "Cancelled", "message": "cancelled between two steps"}
-            return ledger.settle(claim, RunStatus.CANCELLED, error=error, inside=inside)
+            return ledger.settle(claim, RunStatus.CANCELLED, error=error, lines=lines, inside=inside)
         case Drained():
+            ledger.retried(lambda: ledger.record_steps(claim, lines))
             return ledger.hand_over(claim)
         case Failed() as failed:
-            return ledger.settle(claim, RunStatus.FAILED, error=failed.error, inside=inside)
+            return ledger.settle(claim, RunStatus.FAILED, error=failed.error, lines=lines, inside=inside)
         case Lost():
             return None

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.conf import Settings
-from tests.acceptance.trials import GRAPHS, PATIENCE, Trial, take_overs
+from tests.acceptance.trials import GRAPHS, LONG_LEASE, PATIENCE, Trial, take_overs
 from tests.acceptance.waiting import until
 from tests.acceptance.workers import Stage, Worker
-
-LEASE = Settings().LEASE
 
 
 def assert_sessions_were_gone(runs: list[Trial], *sweepers: Worker, take_over: int) -> None:
@@ -19,7 +16,7 @@ def assert_sessions_were_gone(runs: list[Trial], *sweepers: Worker, take_over: i
         assert len(seen) == take_over, (trial.graph, seen)
         for each in seen:
             assert each.cause == "session gone"
-            assert each.age < LEASE
+            assert each.age < LONG_LEASE["LEASE"]
             assert each.crashes == 1  # each time further than the time before (R12)
 
 
@@ -27,7 +24,7 @@ def assert_sessions_were_gone(runs: list[Trial], *sweepers: Worker, take_over: i
 def test_p8_p3_killed_children_and_workers_are_replaced_and_nothing_finished_runs_again(
     stage: Stage, pool: str
 ) -> None:
-    first = stage.worker(pool=pool, concurrency=3)
+    first = stage.worker(pool=pool, concurrency=3, holdfast=LONG_LEASE)
     trials = [Trial(stage, graph, steps=6, width=3).enqueue(held=[1, 3, 4]) for graph in GRAPHS]
     for trial in trials:
         trial.wait_held(1)
@@ -44,7 +41,7 @@ def test_p8_p3_killed_children_and_workers_are_replaced_and_nothing_finished_run
         trial.release(1)
         trial.wait_held(3)
 
-    second = stage.worker(pool=pool, concurrency=3)
+    second = stage.worker(pool=pool, concurrency=3, holdfast=LONG_LEASE)
     first.kill()  # the whole worker, with a second one alive
     for trial in trials:
         trial.wait_begun(3, 2)
@@ -54,7 +51,7 @@ def test_p8_p3_killed_children_and_workers_are_replaced_and_nothing_finished_run
         trial.wait_held(4)
 
     second.kill()  # the only worker; nobody is there for as long as a new one takes to start
-    third = stage.worker(pool=pool, concurrency=3)
+    third = stage.worker(pool=pool, concurrency=3, holdfast=LONG_LEASE)
     for trial in trials:
         trial.wait_begun(4, 2)
     assert_sessions_were_gone(trials, third, take_over=1)
@@ -70,7 +67,7 @@ def test_p8_p3_killed_children_and_workers_are_replaced_and_nothing_finished_run
 
 
 def test_p8_one_child_of_several_dies_and_its_neighbours_go_on_undisturbed(stage: Stage) -> None:
-    worker = stage.worker(concurrency=3)
+    worker = stage.worker(concurrency=3, holdfast=LONG_LEASE)
     victim = Trial(stage, "long_steps", steps=3, width=3).enqueue(held=[1])
     neighbour = Trial(stage, "long_steps_tasks", steps=3, width=3).enqueue(held=[1])
     victim.wait_held(1)

@@ -96,6 +96,11 @@ class Worker:
         """What the worker has logged so far."""
         return self.log.read_text("utf-8", "replace")
 
+    @property
+    def ready(self) -> bool:
+        """Whether it lives and has said that it consumes."""
+        return self.alive and bool(_READY.search(self.text))
+
     def wait_ready(self, timeout: float = 30) -> Worker:
         """Return once the worker has said that it consumes. Raises AssertionError with its log."""
 

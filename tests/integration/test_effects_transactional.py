@@ -171,16 +171,13 @@ def test_r19_inside_another_transaction_it_is_refused() -> None:
 
     # The body runs in a thread of its own, which is why the marker travels with the context.
     from holdfast.runner.effects import transaction as module
+    from holdfast.runner.effects.identity import executing
 
     with transaction.atomic():
         with pytest.raises(EffectRefusedError, match="open already"):
             module._refuse_if_nested(connection, _Place())  # type: ignore[arg-type]
-    reset = module._current.set(_effect())
-    try:
-        with pytest.raises(EffectRefusedError, match="outer"):
-            module._refuse_if_nested(connection, _Place())  # type: ignore[arg-type]
-    finally:
-        module._current.reset(reset)
+    with executing(_effect()), pytest.raises(EffectRefusedError, match="outer"):
+        module._refuse_if_nested(connection, _Place())  # type: ignore[arg-type]
     with pytest.raises(EffectRefusedError, match="innermost"):
         execute(job, "ada", claim())
     assert ledger() == []

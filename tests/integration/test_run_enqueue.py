@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -35,6 +36,22 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("bells")]
 
 NOBODY = "0197a000-0000-7000-8000-000000000000"
 YEAR = 365 * 86400.0
+
+
+def _answer(run_id: str) -> object:
+    return holdfast.resume(run_id, "yes")
+
+
+def _history(thread_id: str) -> object:
+    return list(holdfast.history(thread_id))
+
+
+def _update(thread_id: str) -> object:
+    return holdfast.update_state(thread_id, {})
+
+
+def _fork(thread_id: str) -> object:
+    return holdfast.fork(thread_id, "1")
 
 
 class Unknown:
@@ -101,23 +118,21 @@ def test_p11_the_door_is_shut_to_nonsense(
     assert nothing_written()
 
 
-def test_p11_requests_about_nothing_are_told_so() -> None:
-    for refused in (holdfast.get, holdfast.cancel, holdfast.retry, holdfast.wait):
-        with pytest.raises(RunNotFoundError, match=NOBODY):
-            refused(NOBODY)  # type: ignore[operator]
-        with pytest.raises(InvalidInputError, match="no run id"):
-            refused("seven")  # type: ignore[operator]
-    with pytest.raises(RunNotFoundError):
-        holdfast.resume(NOBODY, "yes")
-    for refused in (
-        holdfast.state,
-        lambda t: list(holdfast.history(t)),
-        lambda t: holdfast.update_state(t, {}),
-    ):
-        with pytest.raises(ThreadNotFoundError):
-            refused("nowhere")
-    with pytest.raises(ThreadNotFoundError):
-        holdfast.fork("nowhere", "1")
+@pytest.mark.parametrize("ask", [holdfast.get, holdfast.cancel, holdfast.retry, holdfast.wait, _answer])
+def test_p11_requests_about_no_run_are_told_so(ask: Callable[[str], object]) -> None:
+    with pytest.raises(RunNotFoundError, match=NOBODY):
+        ask(NOBODY)
+    with pytest.raises(InvalidInputError, match="no run id"):
+        ask("seven")
+    assert nothing_written()
+
+
+@pytest.mark.parametrize("ask", [holdfast.state, _history, _update, _fork])
+def test_p11_requests_about_no_thread_are_told_so(ask: Callable[[str], object]) -> None:
+    with pytest.raises(ThreadNotFoundError, match="nowhere"):
+        ask("nowhere")
+    with pytest.raises(InvalidInputError, match="1 to 255"):
+        ask("")
     assert nothing_written()
 
 

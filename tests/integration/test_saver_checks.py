@@ -20,11 +20,28 @@ def test_a_healthy_project_has_nothing_to_report() -> None:
         ({"DATABASE": "nowhere"}, "holdfast.E002"),
         ({"NO_SUCH": 1}, "holdfast.E001"),
         ({"SERIALIZABLE": ["os.nothing"]}, "holdfast.E001"),
+        ({"LEASE": "15"}, "holdfast.E001"),
+        ({"MAX_CRASHES": True}, "holdfast.E001"),
+        ({"SWEEP": -1}, "holdfast.E001"),
+        ({"LEASE": float("nan")}, "holdfast.E001"),
+        ({"QUEUE": 3}, "holdfast.E001"),
+        ({"RETENTION": {"keep": 3}}, "holdfast.E001"),
+        ({"RETENTION": {"max_age": "30 days"}}, "holdfast.E001"),
     ],
 )
 def test_wrong_settings_are_reported(settings: Any, given: dict[str, Any], code: str) -> None:
     settings.HOLDFAST = given
     assert [message.id for message in check_settings(None)] == [code]
+
+
+def test_settings_of_every_type_are_read(settings: Any) -> None:
+    settings.HOLDFAST = {
+        "LEASE": 20,
+        "QUEUE": None,
+        "SERIALIZABLE": ["uuid.UUID"],
+        "RETENTION": {"max_age": None, "keep_last": 3, "orphans": False},
+    }
+    assert check_settings(None) == []
 
 
 def test_a_database_that_is_not_postgresql_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from django.db import connections
+from langgraph.checkpoint.postgres import PostgresSaver
 
 from holdfast.errors import ConfigurationError, DatabaseUnreachableError
 from holdfast.persistence import DjangoSaver
@@ -24,6 +25,9 @@ from holdfast.persistence.connections import (
     retrying,
 )
 from tests.integration.claims import a_checkpoint, claim, config_for
+from tests.servers import PrivatePostgres, private_postgres
+
+__all__ = ["private_postgres"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -220,30 +224,25 @@ def test_djangos_own_connection_can_be_lent() -> None:
 
 
 def test_the_server_may_be_restarted_between_two_checkpoints(
-    own_server: Any, monkeypatch: pytest.MonkeyPatch
+    private_postgres: PrivatePostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for key, value in own_server.settings.items():
+    elsewhere = {
+        "HOST": "127.0.0.1",
+        "PORT": str(private_postgres.port),
+        "USER": "postgres",
+        "NAME": "postgres",
+    }
+    for key, value in elsewhere.items():
         monkeypatch.setitem(connections["default"].settings_dict, key, value)
     saver, thread_id = DjangoSaver(), str(uuid4())
-    retrying("default", lambda connection: own_server.make_tables(connection))
+    retrying("default", lambda connection: PostgresSaver(connection).setup())
     checkpoint, versions = a_checkpoint(saver, n=[1])
     saver.put(config_for(thread_id), checkpoint, {}, versions)
-    own_server.stop("immediate")
-    starter = threading.Thread(target=own_server.start)
+    private_postgres.stop("immediate")
+    starter = threading.Thread(target=private_postgres.start)
     starter.start()
     saver.put_writes(config_for(thread_id, checkpoint_id=checkpoint["id"]), [("n", [2])], "task")
     starter.join(30)
     found = saver.get_tuple(config_for(thread_id))
     assert found is not None
     assert found.pending_writes == [("task", "n", [2])]
-    close_pools()
-
-
-@pytest.fixture
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from tests.integration.server import OwnServer
-
-    server = OwnServer(tmp_path_factory.mktemp("pg"))
-    server.start()
-    yield server
-    server.stop("immediate")

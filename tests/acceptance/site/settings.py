@@ -11,6 +11,9 @@ import os
 
 from tests.settings import *  # noqa: F403
 from tests.settings import HOLDFAST as _HOLDFAST
+from tests.settings import INSTALLED_APPS as _INSTALLED_APPS
+
+INSTALLED_APPS = [*_INSTALLED_APPS, "tests.acceptance.asking"]
 
 HOLDFAST: dict[str, object] = {**_HOLDFAST, **json.loads(os.environ.get("HOLDFAST_TEST_SETTINGS", "{}"))}
 

@@ -1,0 +1,45 @@
+"""Sends the bare Celery tasks."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from langgraph.checkpoint.postgres import PostgresSaver
+
+from bench.drivers import serve
+from bench.project import stock
+from bench.project.common import ends, ends_path
+
+
+def setup() -> None:
+    """Make upstream's tables."""
+    with stock.connect() as connection:
+        PostgresSaver(connection).setup()
+
+
+def burst(graph: str, count: int) -> dict[str, Any]:
+    """Send ``count`` tasks."""
+    began = time.time()
+    with stock.app.producer_pool.acquire() as producer:
+        sent = [stock.run.apply_async((graph, {"text": "burst"}), producer=producer).id for _ in range(count)]
+    return {"began": began, "sent": time.time(), "ids": sent}
+
+
+def latency(graph: str, count: int, pause: float) -> list[dict[str, float]]:
+    """Send one task after the other to an idle worker; seconds until it had returned."""
+    found = []
+    for _ in range(count):
+        time.sleep(pause)
+        began = time.time()
+        task_id = stock.run.delay(graph, {"text": "one"}).id
+        while task_id not in (seen := ends()):
+            time.sleep(0.0005)
+        found.append({"caller": seen[task_id] - began})
+    return found
+
+
+if __name__ == "__main__":
+    Path(ends_path()).touch()
+    serve({"setup": setup, "burst": burst, "latency": latency})

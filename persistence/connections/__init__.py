@@ -1,0 +1,35 @@
+"""Connections of the saver, ledger and effects beside Django's own: made from the alias's live settings.
+
+Never used for a user's own queries, and never shared with Django's connections, except where a test
+lends one (``lending``).
+"""
+
+from __future__ import annotations
+
+from holdfast.persistence.connections.opening import Connection, connect, conninfo, guard_session
+from holdfast.persistence.connections.orm import (
+    close_django_connections,
+    drop_dead_django_connections,
+    is_lent,
+    lending_django,
+)
+from holdfast.persistence.connections.outages import Patience, is_passing, retrying
+from holdfast.persistence.connections.pools import Pool, close_pools, lending, pool
+
+__all__ = [
+    "Connection",
+    "Patience",
+    "Pool",
+    "close_django_connections",
+    "close_pools",
+    "connect",
+    "conninfo",
+    "drop_dead_django_connections",
+    "guard_session",
+    "is_lent",
+    "is_passing",
+    "lending",
+    "lending_django",
+    "pool",
+    "retrying",
+]

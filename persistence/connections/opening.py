@@ -1,0 +1,81 @@
+"""Opens connections to an alias as it is configured at the moment, with the limits of R11.
+
+Never shares one with Django, and never keeps one: that is the pool's part.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import psycopg
+from django.db import connections
+
+from holdfast.conf import settings
+from holdfast.errors import ConfigurationError
+from holdfast.persistence import arrays
+from holdfast.persistence.sql import query
+
+Connection = psycopg.Connection[Any]
+
+
+class _HasCursor(Protocol):
+    def cursor(self) -> Any: ...
+
+
+def conninfo(alias: str) -> dict[str, Any]:
+    """psycopg's connect arguments for the alias as it is configured now (test databases included).
+
+    Raises ConfigurationError when the alias is unknown or not PostgreSQL.
+    """
+    if alias not in connections:
+        raise ConfigurationError(
+            f'HOLDFAST["DATABASE"] is {alias!r}, and DATABASES has no such alias.', setting="DATABASE"
+        )
+    wrapper = connections[alias]
+    if wrapper.vendor != "postgresql":
+        raise ConfigurationError(
+            f"The database {alias!r} is {wrapper.vendor}; Holdfast needs PostgreSQL.", setting="DATABASE"
+        )
+    params: dict[str, Any] = dict(wrapper.get_connection_params())
+    for django_only in ("cursor_factory", "context", "prepare_threshold"):
+        params.pop(django_only, None)
+    options = wrapper.settings_dict["OPTIONS"]
+    if "prepare_threshold" in options:
+        params["prepare_threshold"] = options["prepare_threshold"]
+    elif wrapper.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
+        params["prepare_threshold"] = None  # how Django is told that a pooler shares the sessions
+    else:
+        params["prepare_threshold"] = 0
+    lease = settings().LEASE
+    params.setdefault("application_name", "holdfast")
+    params.setdefault("connect_timeout", max(2, int(lease / 3)))
+    params.setdefault("tcp_user_timeout", int(lease * 1000))
+    return params
+
+
+def connect(alias: str, **kw: Any) -> Connection:
+    """One new autocommit connection with the limits of R11. Raises psycopg.OperationalError, ConfigurationError."""
+    connection = psycopg.connect(**{**conninfo(alias), "autocommit": True, **kw})
+    arrays.register(connection)
+    role = connections[alias].settings_dict["OPTIONS"].get("assume_role")
+    if role:
+        connection.execute(query("saver_assume_role"), {"role": role})
+    guard_session(connection)
+    connection.execute("SET jit = off")  # compiling takes longer than any statement of ours (seen: 0.1 s)
+    return connection
+
+
+def guard_session(connection: _HasCursor) -> None:
+    """Limit what a frozen process can hold (R11), and make READ COMMITTED the default (R2).
+
+    Takes psycopg's and Django's connections. An open transaction that is rolled back undoes it.
+    """
+    limits = settings()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            query("saver_guard_session"),
+            {
+                "idle": f"{int(limits.IDLE_IN_TRANSACTION * 1000)}ms",
+                "check": f"{int(limits.LEASE * 1000 / 3)}ms",
+            },
+        )

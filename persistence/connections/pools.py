@@ -1,0 +1,140 @@
+"""One pool an alias and process, opened at first use, so after any fork.
+
+It has no threads of its own, and a connection that cannot be made, or breaks, is the caller's error at
+once, so that ``retrying`` can repeat the statement within milliseconds of the server's return instead
+of after a pool's back-off.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from django.db import DEFAULT_DB_ALIAS, connections
+from psycopg.pq import TransactionStatus
+
+from holdfast.conf import settings
+from holdfast.persistence import arrays
+from holdfast.persistence.connections.opening import Connection, connect
+
+_IN_TRANSACTION = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
+
+
+class Pool:
+    """At most ``size`` connections of one alias in one process; each is used by one thread at a time."""
+
+    def __init__(self, alias: str, size: int) -> None:
+        self.alias = alias
+        self.size = size
+        self._places = threading.BoundedSemaphore(size)
+        self._idle: list[Connection] = []
+        self.lent: Connection | None = None
+        """The one connection that is handed out instead, while ``lending`` lasts."""
+        self._closed = False
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection, waited for if all are in use. Raises psycopg.OperationalError.
+
+        An open transaction is rolled back at the end; a broken connection is dropped.
+        """
+        if self.lent is not None:
+            yield self.lent
+            return
+        with self._places:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = connect(self.alias)
+            try:
+                yield connection
+            finally:
+                self._put_back(connection)
+
+    def _put_back(self, connection: Connection) -> None:
+        if not connection.closed:
+            status = connection.pgconn.transaction_status
+            if status in _IN_TRANSACTION:
+                try:
+                    connection.rollback()
+                except psycopg.Error:
+                    connection.close()
+            elif status != TransactionStatus.IDLE:  # left in the middle of a statement
+                connection.close()
+        if self._closed:
+            connection.close()
+        elif not connection.closed:
+            self._idle.append(connection)
+
+    def drop_idle(self) -> None:
+        """Close the connections that nobody uses, e.g. because the server was restarted."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def close(self) -> None:
+        """Close all; those in use when they are returned."""
+        self._closed = True
+        self.drop_idle()
+
+
+_lock = threading.Lock()
+_pools: dict[str, tuple[tuple[Any, ...], Pool]] = {}
+_owner = os.getpid()
+# Pools of the parent process. They are kept, as closing or collecting one here would end the
+# parent's sessions on the socket that both processes share.
+_inherited: list[Any] = []
+
+
+def pool(alias: str = DEFAULT_DB_ALIAS) -> Pool:
+    """The pool of that alias in this process, opened lazily. Raises ConfigurationError when it is used."""
+    global _owner, _pools
+    if _owner != os.getpid():
+        with _lock:
+            if _owner != os.getpid():
+                _inherited.append(_pools)
+                _pools, _owner = {}, os.getpid()
+    live = connections.settings.get(alias, {})
+    target = tuple(live.get(key) for key in ("NAME", "HOST", "PORT", "USER"))
+    found = _pools.get(alias)
+    if found is not None and found[0] == target:
+        return found[1]
+    with _lock:
+        found = _pools.get(alias)
+        if found is None or found[0] != target:
+            if found is not None:
+                found[1].close()
+            found = _pools[alias] = (target, Pool(alias, settings().POOL_SIZE))
+    return found[1]
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
+def close_pools() -> None:
+    """Close every pool of this process; the next use opens new ones."""
+    with _lock:
+        for _, each in _pools.values():
+            each.close()
+        _pools.clear()
+
+
+@contextmanager
+def lending(alias: str, connection: Connection) -> Iterator[None]:
+    """While this lasts, the pool hands out that connection, so that a test's uncommitted rows are seen."""
+    target = pool(alias)
+    arrays.register(connection)
+    target.lent = connection
+    try:
+        yield
+    finally:
+        target.lent = None

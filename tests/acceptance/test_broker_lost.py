@@ -1,0 +1,135 @@
+"""P1: the broker is only a bell. What it loses is found, what it repeats changes nothing, on all three."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection, transaction
+
+import holdfast
+from holdfast.persistence import ledger
+from holdfast.runner import dispatch
+from tests.acceptance.brokers import Broker, every_broker
+from tests.acceptance.journal.pages import Gate, Log, notes, page
+from tests.acceptance.waiting import until
+from tests.acceptance.workers import Stage
+
+SOON = {"BELL_IDLE": 1.0, "LEASE": 6.0, "IDLE_IN_TRANSACTION": 3.0}
+"""Nothing proven here depends on how long anybody waits."""
+
+
+@every_broker
+def test_p1_runs_complete_though_the_broker_loses_everything(stage: Stage, broker: Broker) -> None:
+    gates, log = [Gate(stage.directory), Gate(stage.directory)], Log(stage.directory)
+    first = stage.worker(concurrency=2, holdfast=SOON)
+    running = [
+        holdfast.enqueue("journal", page(f"running{i}", gate=str(gate), gate_at=1, log=str(log)))
+        for i, gate in enumerate(gates)
+    ]
+    until(lambda: {"running0.1", "running1.1"} <= set(log.counts()), 60, "both children are at their gates")
+    queued = [holdfast.enqueue("journal", page(f"queued{i}", log=str(log))) for i in range(3)]
+    later = holdfast.enqueue("journal", page("later", log=str(log)), run_after=1.0)
+
+    broker.lose_everything()
+    gates[0].open()  # one child is free: it finds the rest, with nothing in the broker
+    for run in [running[0], *queued, later]:
+        assert holdfast.wait(run.id, timeout=60).status == "succeeded"
+    after = holdfast.enqueue("journal", page("after", log=str(log)))  # the broker is of use again
+    assert holdfast.wait(after.id, timeout=60).status == "succeeded"
+
+    first.kill()
+    broker.lose_everything()  # also what came back of the message of the run that was killed
+    second = stage.worker(concurrency=2, holdfast=SOON)
+    until(lambda: log.counts()["running1.1"] == 2, 60, "the killed run is found")
+    gates[1].open()
+    assert holdfast.wait(running[1].id, timeout=60).status == "succeeded"
+
+    for run, name in [
+        *((run, f"running{i}") for i, run in enumerate(running)),
+        *((run, f"queued{i}") for i, run in enumerate(queued)),
+        (later, "later"),
+        (after, "after"),
+    ]:
+        assert holdfast.get(run.id).result["notes"] == notes(name)
+    assert {step: n for step, n in log.counts().items() if n != 1} == {"running1.1": 2}
+    assert second.alive
+
+
+@every_broker
+def test_p1_a_run_whose_message_comes_five_times_is_executed_once(stage: Stage, broker: Broker) -> None:
+    log = Log(stage.directory)
+    runs = [holdfast.enqueue("journal", page(f"r{i}", log=str(log), seconds=0.05)) for i in range(6)]
+    for _ in range(4):
+        assert dispatch.ring_all([ledger.bell(run) for run in runs]) == len(runs)
+    stage.worker(concurrency=2)
+    for run in runs:
+        assert holdfast.wait(run.id, timeout=60).status == "succeeded"
+    dispatch.ring_all([ledger.bell(holdfast.get(run.id)) for run in runs])  # late, and to the recovery queue
+    until(lambda: broker.messages() == 0, 60, "all messages were taken")
+    last = holdfast.enqueue("journal", page("last"))
+    holdfast.wait(last.id, timeout=60)
+    assert log.counts() == {f"r{i}.{step}": 1 for i in range(6) for step in range(2)}
+    for i, run in enumerate(runs):
+        read = holdfast.get(run.id)
+        assert (read.deliveries, read.status, read.result["notes"]) == (1, "succeeded", notes(f"r{i}"))
+
+
+def test_r16_five_thousand_waiting_runs_are_not_rung_for_again_and_one_lost_bell_is_found(
+    stage: Stage, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker's clock is five minutes ahead: past what an idle worker waits, short of a busy one."""
+    gate, log = Gate(stage.directory), Log(stage.directory)
+    ahead = {"PGOPTIONS": "-c holdfast.clock_offset=300s"}
+    stage.worker(concurrency=1, extra=ahead, holdfast={"BELL_BUSY": 3000.0})
+    long = holdfast.enqueue("journal", page("long", gate=str(gate), log=str(log)))
+    until(lambda: log.counts(), 60, "the only child is busy")
+
+    # Twenty of the bells really wait in the broker, so that the test need not work off five thousand.
+    send = dispatch.ring_all
+    monkeypatch.setattr(dispatch, "ring_all", lambda bells: send(list(bells)[:20]))
+    runs = holdfast.enqueue_many([{"graph": "journal", "input": page(str(i), 1)} for i in range(5000)])
+    few = [run.id for run in runs[:20]]
+    until(lambda: broker.messages() == 21, 60, "the bells wait, and the one of the run that is executed")
+
+    with stage.database.connect() as sql:
+        renewed = "SELECT renewed_at FROM holdfast_run WHERE id = %s"
+
+        def beats() -> float:
+            return float(sql.execute(renewed, [long.id]).fetchone()[0].timestamp())  # type: ignore[index]
+
+        begin = beats()
+        until(lambda: beats() - begin > 3, 60, "the busy child has beaten, and so swept, for three seconds")
+        rung = "SELECT rings, count(*)::int FROM holdfast_run WHERE status = 'queued' GROUP BY rings"
+        assert sql.execute(rung).fetchall() == [(1, 5000)]
+        assert broker.messages() == 21
+
+        sql.execute("DELETE FROM holdfast_run WHERE status = 'queued' AND id <> ALL(%s)", [few])
+        lost = few[17]
+        forget = "DELETE FROM holdfast_broker_message WHERE payload LIKE %s AND holder_pid IS NULL"
+        assert sql.execute(forget, [f"%{lost}%"]).rowcount == 1
+    gate.open()
+    for run_id in [long.id, *few]:
+        assert holdfast.wait(run_id, timeout=60).status == "succeeded"
+        assert holdfast.get(run_id).deliveries == 1
+
+
+def test_r16_bells_are_repeated_after_a_minute_of_work_then_twice_as_late_each_time(stage: Stage) -> None:
+    """Statement by statement, with the clock of the database moved."""
+    runs = holdfast.enqueue_many([{"graph": "journal", "input": page(str(i), 1)} for i in range(150)])
+    ids = {run.id for run in runs}
+
+    def rung(seconds: float, *, idle: bool) -> int:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('holdfast.clock_offset', %s, true)", [f"{seconds}s"])
+            bells = ledger.bells(queues=["celery"], default_queue="celery", idle=idle)
+            assert {bell.run_id for bell in bells} in (ids, set())
+            return len(bells)
+
+    assert rung(4, idle=True) == 0
+    assert rung(55, idle=False) == 0
+    assert rung(65, idle=False) == 150
+    at = 65.0
+    for wait in (120, 240, 480, 960, 1920, 3600, 3600):
+        assert rung(at + wait - 5, idle=False) == 0
+        at += wait + 5
+        assert rung(at, idle=False) == 150
+    assert rung(at + 6, idle=True) == 150, "an idle consumer hears of it at once"
