@@ -78,11 +78,15 @@ class Fence:
         if holders == 0:
             self.refuse()
 
-    def refuse(self) -> NoReturn:
-        """Mark the lease as lost and raise LeaseLostError: nothing of the statement was written."""
+    def give_up(self) -> None:
+        """Mark the lease as lost, and wake whoever waits for something of this attempt to become durable."""
         with self._changed:
             self.lost = True
             self._changed.notify_all()
+
+    def refuse(self) -> NoReturn:
+        """Mark the lease as lost and raise LeaseLostError: nothing of the statement was written."""
+        self.give_up()
         raise LeaseLostError(
             f"Run {self.run_id} is owned by another attempt by now, or has ended: this write was refused.",
             run_id=self.run_id,

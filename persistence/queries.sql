@@ -3,7 +3,7 @@
 -- Statements that change a run demand, in their WHERE, the state that they lead out of: no row
 -- returned means that somebody else was first.
 
--- ═══ runs: written by ledger.py only ═══════════════════════════════════════════════════════════════
+-- ═══ runs: written by the ledger only ══════════════════════════════════════════════════════════════
 
 -- name: run_lock_thread
 -- Serialises enqueues whose strategy looks at the thread's other runs.
@@ -13,10 +13,10 @@ SELECT id FROM holdfast_thread WHERE id = %(thread_id)s FOR NO KEY UPDATE;
 -- Makes the thread if it is new, holds it against retention (R20), and inserts the run. No row: the
 -- idempotency key is taken, the strategy refuses, or retention has just deleted the thread.
 WITH made AS (
-    INSERT INTO holdfast_thread (id, created_at) VALUES (%(thread_id)s, holdfast_now())
+    INSERT INTO holdfast_thread (id, created_at) VALUES (%(thread_id)s::text, holdfast_now())
     ON CONFLICT DO NOTHING RETURNING id
 ), held AS (
-    SELECT id FROM holdfast_thread WHERE id = %(thread_id)s FOR KEY SHARE
+    SELECT id FROM holdfast_thread WHERE id = %(thread_id)s::text FOR KEY SHARE
 ), moment AS MATERIALIZED (
     SELECT holdfast_now() AS now
 )
@@ -27,7 +27,7 @@ INSERT INTO holdfast_run (
 )
 SELECT
     %(id)s, thread.id, %(graph)s, %(version)s, 'queued', %(input_type)s, %(input)s, %(context_type)s,
-    %(context)s, %(config)s, %(metadata)s, %(priority)s, %(queue)s, %(multitask_strategy)s,
+    %(context)s, %(config)s, %(metadata)s, %(priority)s, %(queue)s, %(multitask_strategy)s::text,
     %(idempotency_key)s, %(request_hash)s, due.at,
     coalesce(%(deadline_at)s, moment.now + make_interval(secs => %(deadline_delay)s)), moment.now,
     CASE WHEN due.at <= moment.now THEN moment.now END, CASE WHEN due.at <= moment.now THEN 1 ELSE 0 END,
@@ -38,9 +38,9 @@ CROSS JOIN moment
 CROSS JOIN LATERAL (
     SELECT coalesce(%(due_at)s, moment.now + make_interval(secs => %(delay)s)) AS at
 ) AS due
-WHERE %(multitask_strategy)s <> 'reject' OR NOT EXISTS (
+WHERE %(multitask_strategy)s::text <> 'reject' OR NOT EXISTS (
     SELECT FROM holdfast_run o
-    WHERE o.thread_id = %(thread_id)s AND o.status IN ('queued', 'running', 'interrupted')
+    WHERE o.thread_id = %(thread_id)s::text AND o.status IN ('queued', 'running', 'interrupted')
 )
 ON CONFLICT (idempotency_key) DO NOTHING
 RETURNING *;
@@ -48,9 +48,9 @@ RETURNING *;
 -- name: run_displace
 -- Asks every unfinished run of the thread but the new one to end (strategies interrupt and rollback).
 INSERT INTO holdfast_cancel_request (run_id, rollback, reason, requested_at)
-SELECT id, %(rollback)s, 'displaced by run ' || %(id)s::text, holdfast_now()
+SELECT id, %(rollback)s, 'displaced by run ' || (%(id)s::uuid)::text, holdfast_now()
 FROM holdfast_run
-WHERE thread_id = %(thread_id)s AND id <> %(id)s AND status IN ('queued', 'running', 'interrupted')
+WHERE thread_id = %(thread_id)s::text AND id <> %(id)s::uuid AND status IN ('queued', 'running', 'interrupted')
 ON CONFLICT (run_id) DO UPDATE SET rollback = holdfast_cancel_request.rollback OR excluded.rollback;
 
 -- name: run_claim
@@ -60,9 +60,10 @@ ON CONFLICT (run_id) DO UPDATE SET rollback = holdfast_cancel_request.rollback O
 -- thread's runs at once: the partial unique index refuses the second. It waits for no lock longer than
 -- lock_timeout, which the first part sets for this transaction before the others lock anything (R11).
 -- While it waited for a lock another attempt may have come and gone: the number of deliveries shows it,
--- and `entered`, which is as old as the statement, would be wrong then.
+-- and `entered`, which is as old as the statement, would be wrong then. Its commit does not wait for the
+-- disk: a crash of the server that loses a claim leaves the run queued, and refuses what the claimer writes.
 WITH limits AS MATERIALIZED (
-    SELECT set_config('lock_timeout', %(lock_timeout)s, true)
+    SELECT set_config('lock_timeout', %(lock_timeout)s, true), set_config('synchronous_commit', 'off', true)
 ), thread AS MATERIALIZED (
     SELECT t.id, seen.deliveries
     FROM limits, holdfast_thread t
@@ -102,7 +103,8 @@ SELECT crashes >= 2 AS alone FROM holdfast_run WHERE id = %(id)s AND status = 'q
 -- name: run_pass_on
 -- Stamps the bell of a run that was kept waiting in a process without room (R12, R15). No row: somebody
 -- has rung meanwhile, so that of two bells for one run only one goes round.
-UPDATE holdfast_run SET rung_at = holdfast_now(), rings = 1
+UPDATE holdfast_run SET rung_at = holdfast_now(), rings = 1,
+    bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 WHERE id = %(id)s AND status = 'queued' AND rung_at < holdfast_now() - make_interval(secs => %(seconds)s)
 RETURNING *;
 
@@ -132,14 +134,9 @@ JOIN unnest(%(ids)s::uuid[], %(tokens)s::uuid[]) AS lease (id, token)
 WHERE r.status = 'running';
 
 -- name: run_settle
--- Ends the attempt: the token goes (R1), what it was is kept for unknown commits (R3).
-WITH settled AS (
 -- Ends the attempt: the token goes (R1), what it was is kept for unknown commits (R3). The last lines of
 -- the timeline are written with it, or not at all (P2).
 WITH settled AS (
-WITH request AS (
-    DELETE FROM holdfast_cancel_request WHERE run_id = %(id)s AND %(ended)s
-), settled AS (
     UPDATE holdfast_run SET
         status = %(status)s, token = NULL, settled_by = token, owner = NULL, draining = false,
         holds_thread = NOT %(ended)s, finished_at = CASE WHEN %(ended)s THEN holdfast_now() END,
@@ -147,8 +144,6 @@ WITH request AS (
         answers_type = NULL, answers = NULL
     WHERE id = %(id)s AND token = %(token)s AND status = 'running'
     RETURNING *
-), request AS (
-    DELETE FROM holdfast_cancel_request c USING settled WHERE c.run_id = settled.id AND %(ended)s
 ), written AS (
     INSERT INTO holdfast_step (
         run_id, delivery, step, node, task_id, namespace, owner, started_at, finished_at, outcome
@@ -161,6 +156,8 @@ WITH request AS (
     ) AS line (step, node, task_id, namespace, started_at, finished_at, outcome)
     ON CONFLICT (run_id, delivery, task_id)
     DO UPDATE SET finished_at = excluded.finished_at, outcome = excluded.outcome
+), request AS (
+    DELETE FROM holdfast_cancel_request c USING settled WHERE c.run_id = settled.id AND %(ended)s
 )
 SELECT * FROM settled;
 
@@ -550,8 +547,12 @@ DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata
 
 -- name: saver_put_fenced
 -- The same under the fence, with the pending writes (w_*) of the checkpoint before, as far as they have
--- waited for it; %(enter)s also marks that the run's input has been applied (R5).
-WITH fence AS MATERIALIZED (
+-- waited for it; %(enter)s also marks that the run's input has been applied (R5). That first commit does
+-- not wait for the disk: a crash of the server that loses it loses checkpoint and mark together, and what
+-- follows (a step, an effect, a question, the end) is a later commit in the same log that makes it durable.
+WITH relaxed AS MATERIALIZED (
+    SELECT set_config('synchronous_commit', 'off', true) WHERE %(enter)s::boolean
+), fence AS MATERIALIZED (
     SELECT id FROM holdfast_run
     WHERE id = %(run_id)s::uuid AND token = %(token)s::uuid AND status = 'running'
     FOR KEY SHARE
@@ -585,7 +586,7 @@ WITH fence AS MATERIALIZED (
     WHERE %(enter)s::boolean
     ON CONFLICT (run_id) DO NOTHING
 )
-SELECT count(*) FROM fence
+SELECT count(*) FROM fence LEFT JOIN relaxed ON true
 
 -- name: saver_put_writes
 -- Stores the pending writes of one task. A repeated write keeps the first value, unless %(replace)s.

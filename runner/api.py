@@ -150,8 +150,8 @@ def state(thread_id: str, *, checkpoint_id: str | None = None) -> StateSnapshot:
 
 @_public
 def history(thread_id: str, *, limit: int | None = None) -> Iterator[StateSnapshot]:
-    """The thread's states, newest first. Raises ThreadNotFoundError."""
-    return _thread.history(thread_id, limit=limit)
+    """The thread's states, newest first, read as they are asked for. Raises ThreadNotFoundError."""
+    return _told_on_the_way(_thread.history(thread_id, limit=limit))
 
 
 @_public
@@ -164,6 +164,12 @@ def update_state(thread_id: str, values: Any, as_node: str | None = None) -> Run
 def fork(thread_id: str, checkpoint_id: str, new_thread_id: str | None = None) -> ThreadId:
     """Branch a new thread off a checkpoint. Raises ThreadBusyError, ThreadNotFoundError."""
     return _thread.fork(thread_id, checkpoint_id, new_thread_id=new_thread_id)
+
+
+def _told_on_the_way(items: Iterator[T]) -> Iterator[T]:
+    """What ``_public`` does for a call, for the items of what it returned."""
+    with told():
+        yield from items
 
 
 def _history_list(thread_id: str, *, limit: int | None = None) -> list[StateSnapshot]:

@@ -15,6 +15,6 @@ class RunnerConfig(AppConfig):
 
     def ready(self) -> None:
         # checks registers the system checks; broker tells kombu the URLs holdfast://, in web processes too
-        from holdfast.runner import broker, checks, discovery  # noqa: F401
+        from holdfast.runner import broker, checks, discovery  # noqa: F401 - importing is registering
 
         discovery.install()

@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from celery import Celery, current_app
+from django.db import transaction
 
 from holdfast.conf import settings
 from holdfast.persistence.records import Bell
-from holdfast.runner import broker as _broker  # noqa: F401 - a process that only rings must know its URLs too
 
 logger = logging.getLogger("holdfast.dispatch")
 
@@ -93,9 +93,32 @@ def ring_all(bells: Iterable[Bell]) -> int:
     return rung
 
 
+def ring_along(bells: Iterable[Bell]) -> bool:
+    """Ring in the caller's transaction, where broker and runs share a database; False where they do not.
+
+    The message commits with the run or not at all, and costs no commit of its own. Never raises; after a
+    failure the caller's transaction is as it was, and the caller rings when it has committed.
+    """
+    waiting = list(bells)
+    app = current_app._get_current_object()
+    if _address(app) != f"holdfast://{settings().DATABASE}":
+        return False
+    try:
+        with transaction.atomic(using=settings().DATABASE):
+            _send_here(app, waiting, settings().RING_TIMEOUT + SLOWEST * len(waiting))
+    except Exception as error:  # noqa: BLE001 - R17: whatever the broker's client raises, the caller goes on
+        logger.warning("could not ring along (%s: %s)", type(error).__name__, error)
+        return False
+    return True
+
+
+def _address(app: Celery) -> str:
+    return str(app.conf.broker_write_url or app.conf.broker_url or "").rstrip("/")
+
+
 def _shares_the_database(app: Celery) -> bool:
     # Our transport by alias publishes on the caller's own Django connection: no thread may stand between.
-    return str(app.conf.broker_write_url or app.conf.broker_url or "").startswith("holdfast://")
+    return _address(app).startswith("holdfast://")
 
 
 def _send_here(app: Celery, bells: list[Bell], timeout: float) -> int:
@@ -164,7 +187,10 @@ class _Ringer:
             if time.monotonic() > give_up:
                 continue  # the caller has gone
             try:
-                if connected is None or connected[0] is not app:
+                if connected is not None and connected[0] is not app:
+                    _let_go(connected[1])
+                    connected = None
+                if connected is None:
                     connected = (app, _producer(app, settings().RING_TIMEOUT))
                 answer.put(_send(app, connected[1], bells, give_up))
             except Exception as error:  # noqa: BLE001 - handed to the caller

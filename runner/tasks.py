@@ -6,17 +6,13 @@ comes back at once finds a dead run before the sweep does. No ETA, no Celery ret
 
 from __future__ import annotations
 
-import logging
-from typing import Any
-
 from celery import shared_task
 
+from holdfast.persistence import retention
 from holdfast.persistence.ids import parse_run_id
 from holdfast.runner import dispatch
 from holdfast.runner import worker as _worker  # noqa: F401 - connects the worker's signals
 from holdfast.runner.runs.attend import attend
-
-logger = logging.getLogger("holdfast.tasks")
 
 
 @shared_task(
@@ -41,10 +37,6 @@ def run(run_id: str) -> None:
     time_limit=dispatch.UNLIMITED,
     soft_time_limit=dispatch.UNLIMITED,
 )
-def prune(**options: Any) -> None:
-    """Sweep away what the retention policy no longer keeps."""
-    from holdfast.conf import settings
-    from holdfast.persistence.retention import prune as sweep_away
-
-    report = sweep_away(settings().RETENTION, **options)
-    logger.info("retention: %s", report)
+def prune(dry_run: bool = False) -> None:
+    """Delete what HOLDFAST["RETENTION"] no longer keeps. Raises InvalidInputError, psycopg.OperationalError."""
+    retention.prune(dry_run=dry_run)

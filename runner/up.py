@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -46,10 +46,10 @@ class Options:
 class Surroundings:
     """Where everything runs: the environment of the children, and what a person needs to know."""
 
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
     home: Path
     database: str
-    password: str
+    password: str = field(repr=False)
     own_database: bool
     """Whether the embedded server holds it, so that we may make its first user."""
 

@@ -122,18 +122,21 @@ def fan_out(state: State) -> list[Send] | str:
     if step >= state["steps"]:
         return END
     keys = ("steps", "seconds", "log", "width", "die_at", "die_times", "hold")
-    trial = {key: state[key] for key in keys if key in state}  # type: ignore[literal-required]
+    trial = {key: state[key] for key in keys if key in state}  # type: ignore[literal-required]  # Trial's own keys
     return [Send("work", {"trial": trial, "step": step, "index": i}) for i in range(state.get("width", 1))]
 
 
-def work(sibling: Sibling) -> dict[str, Any]:
-    """One sibling: say so, sleep, say so."""
-    trial, step, index = sibling["trial"], sibling["step"], sibling["index"]
+def _execute(trial: Trial, step: int, index: int) -> str:
     _begin(trial, step, index)
     time.sleep(trial.get("seconds", 0.0))
     while _held(trial, step, index):
         time.sleep(HOLD_LOOK)
-    return {"done": [_end(trial, step, index)]}
+    return _end(trial, step, index)
+
+
+def work(sibling: Sibling) -> dict[str, Any]:
+    """One sibling: say so, sleep, say so."""
+    return {"done": [_execute(sibling["trial"], sibling["step"], sibling["index"])]}
 
 
 async def awork(sibling: Sibling) -> dict[str, Any]:
@@ -171,11 +174,7 @@ def long_steps_async() -> StateGraph[State, None, Trial, State]:
 @task
 def work_task(trial: Trial, step: int, index: int) -> str:
     """One sibling as a task."""
-    _begin(trial, step, index)
-    time.sleep(trial.get("seconds", 0.0))
-    while _held(trial, step, index):
-        time.sleep(HOLD_LOOK)
-    return _end(trial, step, index)
+    return _execute(trial, step, index)
 
 
 @entrypoint()

@@ -56,7 +56,7 @@ class Reader:
         try:
             payload = ormsgpack.unpackb(data, ext_hook=self._hook, option=_UNPACK)
             return self.build(code, payload)
-        except Exception as error:
+        except Exception as error:  # kept and raised again, whatever it is
             self.error = self.error or error
             raise
 

@@ -1,6 +1,6 @@
 """Builds one stored object from its parts, once its type has been allowed.
 
-It never decides whether a type may be built (codec.py does) and never falls back to a plain dict
+It never decides whether a type may be built (the codec does) and never falls back to a plain dict
 or to None: what cannot be built raises TypeNotAllowedError.
 """
 
@@ -63,7 +63,7 @@ def rebuild(kind: Callable[..., Any], part: Payload) -> Any:
     """The object. Raises TypeNotAllowedError when its own constructor refuses the stored parts."""
     try:
         return _construct(kind, part)
-    except Exception as error:
+    except Exception as error:  # a user's constructor raises anything; all of it means the same here
         raise TypeNotAllowedError(
             f"A stored {part.module}.{part.name} cannot be rebuilt: {type(error).__name__}: {error}. "
             "Was the type changed since it was stored?",
@@ -84,7 +84,7 @@ def _construct(kind: Any, part: Payload) -> Any:
         return kind(*argument)
     try:
         return kind(**argument)
-    except Exception:
+    except Exception:  # whatever a validator or constructor raises
         # A model whose rules have changed since, or a dataclass with fields that its constructor
         # does not take: the type and the values are right, so they are set without being asked.
         if part.code == EXT_PYDANTIC_V2:
@@ -92,7 +92,7 @@ def _construct(kind: Any, part: Payload) -> Any:
         if part.code == EXT_PYDANTIC_V1:
             return kind.construct(**argument)
         if dataclasses.is_dataclass(kind) and {f.name for f in dataclasses.fields(kind)} == set(argument):
-            made = object.__new__(kind)  # type: ignore[arg-type]
+            made = object.__new__(kind)  # type: ignore[arg-type]  # is_dataclass lets instances through, `resolve` none
             for name, value in argument.items():
                 object.__setattr__(made, name, value)
             return made

@@ -23,7 +23,7 @@ else:
 COUNT_LIMIT = 10_000  # rows; beyond, a list says no more than that there are this many
 
 
-class BoundedPaginator(Paginator):  # type: ignore[type-arg]
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # generic in its stubs only
     """Counts at most COUNT_LIMIT rows: an exact count of a large table takes minutes."""
 
     @cached_property

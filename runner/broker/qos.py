@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from holdfast.runner.broker.channel import Channel
+from holdfast.runner.broker.holding import Holding
+
+
+class Channel(Protocol):
+    """What a channel is to its QoS."""
+
+    holding: Holding
+    connection: Any
+    """The transport; None once the channel is closed."""
 
 
 class QoS:

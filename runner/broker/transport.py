@@ -1,16 +1,13 @@
 """The transport: how a consumer sleeps and wakes, in Celery's event loop or in ``drain_events``.
 
 A waiting consumer sleeps on the socket of its session (LISTEN) and on a pipe that acknowledgements
-from other threads write to; it looks once after each LISTEN, and never sleeps for more than five
-seconds. Once a second it sweeps what gone sessions left behind.
+from other threads write to; it looks once after each LISTEN, and never sleeps for more than a second,
+between two of its rounds.
 """
 
 from __future__ import annotations
 
 import os
-import random
-import select
-import threading
 import time
 from contextlib import suppress
 from typing import Any
@@ -25,20 +22,12 @@ from holdfast.runner.broker.channel import BATCH, Channel
 from holdfast.runner.broker.errors import BrokerConnectionError, BrokerSchemaError
 from holdfast.runner.broker.holding import Held
 from holdfast.runner.broker.link import Link
+from holdfast.runner.broker.rounds import GRACE, LOOK, Rounds
 from holdfast.runner.broker.routing import Binding
 from holdfast.runner.broker.session import CONNECT_TIMEOUT
+from holdfast.runner.broker.wakeup import Wakeup
 
-LOOK = 1.0
-"""Seconds between two sweeps of a consumer."""
-POLL = 5.0
-"""Seconds after which a consumer looks for messages though nothing woke it."""
-GRACE = 15.0
-"""Seconds after a restart of the server during which holders may come back for their messages;
-the transport option ``grace`` changes it."""
-UNDECLARED = 600.0
-"""Seconds between two sweeps of messages whose queue nobody declared."""
-
-_home = os.getpid()
+_home = os.getpid()  # where Celery's event loop is at home: a child that inherits it consumes nothing
 
 
 class Transport(virtual.Transport):
@@ -72,11 +61,9 @@ class Transport(virtual.Transport):
     def _begin(self) -> None:
         self._loop: Any = None
         self._timer: Any = None
-        self._thread = threading.get_ident()
+        self._wakeup = Wakeup()
         self._heard: dict[str, str] = {}
-        self._pipe: tuple[int, int] | None = None
-        self._next_look = self._next_poll = 0.0
-        self._next_undeclared = time.monotonic() + UNDECLARED * random.random()  # noqa: S311 - to spread
+        self._rounds = Rounds(self._grace)
 
     def driver_version(self) -> str:
         return psycopg.__version__
@@ -105,7 +92,7 @@ class Transport(virtual.Transport):
     def begin_consuming(self, queue: str) -> None:
         """Listen to the queue's channel; the consumer looks once after that."""
         session = self.link.consuming()
-        self._make_pipe()
+        self._wakeup.open()
         ((channel,),) = session.rows("channel", {"queue": queue})
         self._heard[channel] = queue
         session.listen(channel)
@@ -130,43 +117,16 @@ class Transport(virtual.Transport):
         self.wake()
 
     def wake(self) -> None:
-        """End the consumer's sleep, if another thread calls: a message came, or a place got free."""
-        if self._pipe is not None and threading.get_ident() != self._thread:
-            self._poke()
-
-    def _poke(self) -> None:
-        if self._pipe is not None:
-            with suppress(OSError):  # full: it is awake already
-                os.write(self._pipe[1], b"\0")
+        """A message came, or a place got free: end the consumer's sleep, if another thread calls."""
+        self._wakeup.wake()
 
     def look_soon(self) -> None:
-        """Other consumers were quicker at what there was: see again at the next look."""
-        self._next_poll = 0.0
-
-    def _make_pipe(self) -> int:
-        if self._pipe is None:
-            self._pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        return self._pipe[0]
-
-    def _drain_pipe(self) -> None:
-        if self._pipe is not None:
-            with suppress(BlockingIOError):
-                os.read(self._pipe[0], 4096)
+        """Other consumers were quicker at what there was: see again at the next round."""
+        self._rounds.look_soon()
 
     def _look(self) -> None:
-        """Sweep, about once a second, and look for messages that nobody told of, every five."""
-        now = time.monotonic()
         session = self.link.session
-        if session is None or not self.link.consumes or now < self._next_look:
-            return
-        self._next_look = now + LOOK * 0.9
-        self.link.holding.look(session)
-        session.rows("sweep", {"grace": self._grace})
-        if now >= self._next_undeclared:
-            self._next_undeclared = now + UNDECLARED
-            session.count("sweep_undeclared")
-        if now >= self._next_poll:
-            self._next_poll = now + POLL - LOOK
+        if session is not None and self.link.consumes and self._rounds.go(session, self.link.holding):
             for channel in self.channels:
                 channel.dirty = True
 
@@ -174,7 +134,7 @@ class Transport(virtual.Transport):
 
     def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:
         """Hand over one message. Raises TimeoutError when none came within ``timeout`` seconds."""
-        self._thread = threading.get_ident()
+        self._wakeup.sleeps_here()
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             for channel in list(self.channels):
@@ -193,18 +153,13 @@ class Transport(virtual.Transport):
         """Wait until something wakes us; whether it did. Raises BrokerConnectionError."""
         if self.link.lost:
             raise BrokerConnectionError("the broker's session is lost")
-        poller = select.poll()
         session = self.link.session
-        if session is not None:
-            poller.register(session.fileno, select.POLLIN)
-        if self._pipe is not None:
-            poller.register(self._pipe[0], select.POLLIN)
-        ready = poller.poll(seconds * 1000)
-        for descriptor, _ in ready:
+        ready = self._wakeup.sleep(seconds, [] if session is None else [session.fileno])
+        for descriptor in ready:
             if session is not None and descriptor == session.fileno:
                 session.read()
             else:
-                self._drain_pipe()
+                self._wakeup.drain()
         return bool(ready)
 
     # Celery's event loop
@@ -212,9 +167,9 @@ class Transport(virtual.Transport):
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         session = self.link.consuming()
         self._loop = loop
-        self._thread = threading.get_ident()
+        self._wakeup.sleeps_here()
         loop.add_reader(session.fileno, self._on_readable)
-        loop.add_reader(self._make_pipe(), self._drain_pipe)
+        loop.add_reader(self._wakeup.open(), self._wakeup.drain)
         loop.on_tick.add(self._on_tick)
         self._timer = loop.call_repeatedly(LOOK, self._look)
 
@@ -232,7 +187,7 @@ class Transport(virtual.Transport):
         if self.link.lost:
             raise BrokerConnectionError("the broker's session is lost")
         if self._deliver_all():
-            self._poke()
+            self._wakeup.poke()
 
     def _deliver_all(self) -> int:
         delivered = 0
@@ -250,7 +205,7 @@ class Transport(virtual.Transport):
         loop.on_tick.discard(self._on_tick)
         self._timer.cancel()
         descriptors = [self.link.session.fileno] if self.link.session is not None else []
-        for descriptor in [*descriptors, *(self._pipe or ())[:1]]:
+        for descriptor in [*descriptors, *self._wakeup.descriptors]:
             if descriptor in loop.readers:
                 loop.remove_reader(descriptor)
 
@@ -278,7 +233,5 @@ class Transport(virtual.Transport):
     def _end(self, held: Held | None) -> None:
         self._leave_event_loop()
         self.link.close(held)
-        for descriptor in self._pipe or ():
-            with suppress(OSError):
-                os.close(descriptor)
+        self._wakeup.close()
         self._begin()

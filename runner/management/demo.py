@@ -24,14 +24,11 @@ import holdfast
 from holdfast.errors import HoldfastError, InvalidInputError, WaitTimeoutError
 from holdfast.persistence.embedded import home
 from holdfast.runner import up
-from holdfast.runner.management import display, facts
+from holdfast.runner.management import demo_checks, display, facts, run_page
 
 if TYPE_CHECKING:
-    from holdfast.persistence.models import Effect
     from holdfast.persistence.records import Run, StepRecord
 
-PACE: Final = "HOLDFAST_OFFLINE_SECONDS"
-"""How long the offline model takes for an answer, in seconds."""
 WATCHED: Final = 9.0
 """Seconds that the summaries take at most, by the pace of the offline model."""
 PARALLEL: Final = 3
@@ -103,7 +100,7 @@ class Story:
                 f"another worker went on; the run asks {time.monotonic() - killed:.1f} s after the kill"
             )
             self._head("3. The run asks, and is answered")
-            self.out.print(*display.question_panels(asked))
+            self.out.print(*run_page.question_panels(asked))
             holdfast.resume(run.id, True)
             self._say("answered: true")
             done = self._follow(run.id, until=_ended)
@@ -124,6 +121,8 @@ class Story:
     @contextmanager
     def _worker(self, name: str) -> Iterator[subprocess.Popen[bytes]]:
         """A real Celery worker of two children, killed at the end if nobody has done so before."""
+        from holdfast.graphs.examples.offline import PACE
+
         log = Path(os.environ["HOLDFAST_HOME"]) / f"worker-{name}.log"
         rounds = max(1, -(-self.count // PARALLEL))
         env = {**os.environ, PACE: os.environ.get(PACE) or f"{min(0.8, WATCHED / rounds):.3f}"}
@@ -155,7 +154,7 @@ class Story:
                 with suppress(WaitTimeoutError):
                     api.wait(run_id, LOOK)
                 found, steps = api.get(run_id), api.steps(run_id)
-                live.update(display.run_view(found, steps[-12:], payload=False), refresh=True)
+                live.update(run_page.run_view(found, steps[-12:], payload=False), refresh=True)
                 if until(found, steps):
                     return found
                 if found.status.ended or time.monotonic() > give_up:
@@ -188,46 +187,22 @@ class Story:
 
         steps, effects = api.steps(first.id), facts.effects_of(first)
         self._head("What happened")
-        self.out.print(display.timeline(steps), Text(), display.effects_table(effects), Text())
+        self.out.print(run_page.timeline(steps), Text(), run_page.effects_table(effects), Text())
         self.out.print(Text("The second run", style="bold"))
-        self.out.print(display.timeline(api.steps(second.id)), Text())
-        self._check_steps(steps, finished)
-        self._check_effects(first, effects)
-        self._check_cache(api.steps(second.id))
+        self.out.print(run_page.timeline(api.steps(second.id)), Text())
+        for check in (
+            *demo_checks.of_steps(steps, finished),
+            *demo_checks.of_effects(first, effects),
+            *demo_checks.of_cache(api.steps(second.id)),
+        ):
+            self._show(check)
 
-    def _check_steps(self, steps: Sequence[StepRecord], finished: set[str]) -> None:
-        dead = 1  # the delivery that was killed
-        twice = {step.node for step in steps if step.task_id in finished and step.delivery > dead}
-        self._check(not twice, "no finished node ran twice", f"ran again: {', '.join(sorted(twice))}")
-        deliveries = {step.delivery for step in steps}
-        self._check(len(deliveries) > 1, "two deliveries shared the work", f"deliveries: {deliveries}")
-
-    def _check_effects(self, run: Run, effects: Sequence[Effect]) -> None:
-        from holdfast.graphs.examples.models import Publication
-
-        body = str((run.result or {}).get("body", ""))
-        path = Path(str((run.result or {}).get("path", "")))
-        same = [file for file in path.parent.glob("*.md") if file.name == path.name]
-        self._check(len(same) == 1 and path.read_text("utf-8") == body, f"one file: {path}", f"files: {same}")
-        rows = Publication.objects.filter(path=str(path)).count()
-        self._check(rows == 1, "one row in the database", f"{rows} rows")
-        done = sorted(
-            effect.function for effect in effects if effect.state == "done" and effect.attempts == 1
-        )
-        self._check(len(done) == len(effects) == 2, "each effect happened once", f"effects: {done}")
-
-    def _check_cache(self, steps: Sequence[StepRecord]) -> None:
-        cached = [step for step in steps if step.node == "summarise" and step.outcome == "cached"]
-        paid = [step for step in steps if step.node == "summarise" and step.outcome != "cached"]
-        self._check(
-            not paid and cached != [], "every summary of the second run was cached", f"{len(paid)} were not"
-        )
-
-    def _check(self, holds: bool, good: str, bad: str) -> None:
-        if not holds:
-            self.wrong.append(f"not true: {good} ({bad})")
-        verdict = "ok" if holds else "wrong"
-        self.out.print(display.checked(verdict, good if holds else self.wrong[-1]))
+    def _show(self, check: demo_checks.Check) -> None:
+        if check.holds:
+            self.out.print(display.checked("ok", check.claim))
+        else:
+            self.wrong.append(f"not true: {check.claim} ({check.found})")
+            self.out.print(display.checked("wrong", self.wrong[-1]))
 
     def _verdict(self, seconds: float) -> int:
         ending = "All of it holds" if not self.wrong else f"{len(self.wrong)} checks failed"
@@ -257,7 +232,8 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 def main(paths: Sequence[str]) -> int:
     """The second process: a user of the public API."""
-    from holdfast.runner.management.command import explain, ready
+    from holdfast.runner.management.bootstrap import ready
+    from holdfast.runner.management.errors import explain
 
     ready()
     try:

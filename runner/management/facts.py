@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from holdfast.errors import HoldfastError
 
@@ -36,7 +37,7 @@ def plain(value: Any) -> Any:
         return plain(dumped())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return plain({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
-    return str(value) if isinstance(value, object) and type(value).__module__ == "uuid" else repr(value)
+    return str(value) if isinstance(value, UUID) else repr(value)
 
 
 def run_facts(run: Run, *, payload: bool = True) -> dict[str, Any]:

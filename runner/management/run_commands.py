@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 import typer
 
-from holdfast.errors import UnknownQuestionError, WaitTimeoutError
-from holdfast.runner.management.command import ready
+from holdfast.errors import UnknownQuestionError
+from holdfast.runner.management.bootstrap import ready
 from holdfast.runner.management.reading import read_id, read_json, read_object, read_time
-
-REFRESH = 0.25
-"""Seconds between two looks at the timeline while watching."""
+from holdfast.runner.management.watching import follow_to_the_end, tell
 
 Strategy = Literal["enqueue", "reject", "interrupt", "rollback"]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The run's id.")]
@@ -80,7 +77,7 @@ def enqueue(
         version=version,
         **request,
     )
-    _tell(run, "accepted", watching=watching, as_json=as_json)
+    tell(run, "accepted", watching=watching, as_json=as_json)
 
 
 def runs(
@@ -99,7 +96,7 @@ def runs(
     ready()
     from holdfast.persistence.models import RunStatus
     from holdfast.runner import api
-    from holdfast.runner.management import display, facts
+    from holdfast.runner.management import display, facts, run_page
 
     if status is not None and status not in RunStatus.values:
         raise typer.BadParameter(
@@ -109,7 +106,7 @@ def runs(
     if as_json:
         facts.dump([facts.run_facts(run, payload=False) for run in found])
     elif found:
-        display.console().print(display.runs_table(found))
+        display.console().print(run_page.runs_table(found))
     else:
         display.console().print("No runs.", style="dim")
 
@@ -122,7 +119,7 @@ def show(run_id: Id, as_json: AsJson = False) -> None:
     identity = read_id(run_id)
     ready()
     from holdfast.runner import api
-    from holdfast.runner.management import display, facts
+    from holdfast.runner.management import display, facts, run_page
 
     run = api.get(identity)
     steps, effects = api.steps(identity), facts.effects_of(run)
@@ -135,7 +132,7 @@ def show(run_id: Id, as_json: AsJson = False) -> None:
             }
         )
     else:
-        display.console().print(display.run_view(run, steps, effects))
+        display.console().print(run_page.run_view(run, steps, effects))
 
 
 def watch(
@@ -149,7 +146,7 @@ def watch(
     """
     identity = read_id(run_id)
     ready()
-    _watch(identity, timeout=timeout, as_json=as_json)
+    follow_to_the_end(identity, timeout=timeout, as_json=as_json)
 
 
 def resume(
@@ -188,7 +185,7 @@ def resume(
                 asked=asked,
             )
     run = api.resume(identity, {question: value} if question else value)
-    _tell(run, "answered", watching=watching, as_json=as_json)
+    tell(run, "answered", watching=watching, as_json=as_json)
 
 
 def cancel(
@@ -206,7 +203,7 @@ def cancel(
     ready()
     from holdfast.runner import api
 
-    _tell(api.cancel(identity, rollback=rollback), "asked to end", as_json=as_json)
+    tell(api.cancel(identity, rollback=rollback), "asked to end", as_json=as_json)
 
 
 def retry(run_id: Id, watching: Watch = False, as_json: AsJson = False) -> None:
@@ -218,60 +215,4 @@ def retry(run_id: Id, watching: Watch = False, as_json: AsJson = False) -> None:
     ready()
     from holdfast.runner import api
 
-    _tell(api.retry(identity), "queued again", watching=watching, as_json=as_json)
-
-
-def _tell(run: Any, done: str, *, watching: bool = False, as_json: bool) -> None:
-    from holdfast.runner.management import display, facts
-
-    if watching:
-        _watch(run.id, timeout=None, as_json=as_json)
-    elif as_json:
-        facts.dump(facts.run_facts(run))
-    else:
-        out = display.console()
-        out.print(f"{run.id}", style="bold", end="  ", markup=False)
-        out.print(f"{run.graph}, {done}, now {run.status}", style="dim", markup=False)
-
-
-def _watch(run_id: UUID, *, timeout: float | None, as_json: bool) -> None:
-    from rich.live import Live
-
-    from holdfast.runner import api
-    from holdfast.runner.management import display, facts
-
-    try:
-        if as_json:
-            run = api.wait(run_id, timeout)
-            facts.dump(facts.run_facts(run))
-        else:
-            out = display.console()
-            with Live(console=out, auto_refresh=False, transient=True) as live:
-                run = _follow(run_id, timeout, live)
-            out.print(display.run_view(run, api.steps(run_id), facts.effects_of(run)))
-    except KeyboardInterrupt:
-        typer.echo(f"The run goes on: holdfast watch {run_id}", err=True)
-        raise typer.Exit(130) from None
-    if str(run.status) in {"failed", "cancelled"}:
-        raise typer.Exit(1)
-
-
-def _follow(run_id: UUID, timeout: float | None, live: Any) -> Any:
-    """Draw the timeline while it grows; the waiting is ``wait``'s own, cut into pieces."""
-    from holdfast.runner import api
-    from holdfast.runner.management import display
-
-    left = timeout
-    console = display.console()
-    rows = max(4, console.height - 10)  # Live cuts off what is below the screen, which is the newest
-    while True:
-        piece = REFRESH if left is None else min(REFRESH, left)
-        try:
-            return api.wait(run_id, piece)
-        except WaitTimeoutError:
-            left = None if left is None else left - piece
-            if left is not None and left <= 0:
-                raise
-            live.update(
-                display.run_view(api.get(run_id), api.steps(run_id)[-rows:], payload=False), refresh=True
-            )
+    tell(api.retry(identity), "queued again", watching=watching, as_json=as_json)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.runner.management.command import ready
+from holdfast.runner.management.bootstrap import ready
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
+from holdfast.errors import RunNotFoundError
 from holdfast.persistence import ledger
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.ids import RunId
+from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.records import Run
 from holdfast.runner import dispatch
 from holdfast.runner.runs.claim import Claimed, claimed
@@ -24,14 +27,24 @@ def attend(run_id: RunId) -> Run | None:
     Raises RunFailedError after a failed run has been settled.
     """
     process = here()
-    if process.draining:  # the bell had been taken already: pass it on (R13)
-        dispatch.ring(ledger.bell(ledger.get(run_id)))
-        return None
-    with claimed(process, run_id) as had:
-        if had is None:
-            logger.debug("run %s is not to be had", run_id)
-            return None
-        return _attempt(process, had)
+    if not process.draining:
+        with claimed(process, run_id) as had:
+            if had is not None:
+                return _attempt(process, had)
+    if process.draining:  # perhaps only since it waited for a beat or for a place
+        _pass_on(run_id)
+    else:
+        logger.debug("run %s is not to be had", run_id)
+    return None
+
+
+def _pass_on(run_id: RunId) -> None:
+    """The bell was taken before the process was told to go: it is for another (R13)."""
+    with suppress(RunNotFoundError):
+        run = ledger.get(run_id)
+        if run.status is RunStatus.QUEUED:
+            logger.info("this process is draining: the bell of run %s is passed on", run_id)
+            dispatch.ring(ledger.bell(run))
 
 
 def _attempt(process: Process, had: Claimed) -> Run | None:

@@ -34,6 +34,8 @@ def enqueue(requests: Sequence[Request]) -> list[Run]:
             for stored, _, created in inserted
             if created and stored.not_before <= stored.created_at  # what is due later, the sweep rings (R15)
         ]
+        if dispatch.ring_along(ring):
+            ring = []
         transaction.on_commit(lambda: _ring(ring), using=ledger.alias(), robust=True)
         displaced = any(run.multitask_strategy in {"interrupt", "rollback"} for run in new)
         if displaced:

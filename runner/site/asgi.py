@@ -7,7 +7,9 @@ import warnings
 
 from django.core.asgi import get_asgi_application
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "holdfast.runner.site.settings")
+from holdfast.runner.site.environment import SITE_SETTINGS
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", SITE_SETTINGS)
 
 # WhiteNoise streams static files from an iterator of its own; they are small, and read in a thread.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")

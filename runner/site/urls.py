@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db import Error, connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
 
+from holdfast.conf import settings
+
 
 @require_safe
 @never_cache
 def healthz(_request: HttpRequest) -> HttpResponse:
     """200 while the database answers, 503 otherwise; tells nothing else, and asks for no login."""
-    from django.db import DatabaseError, connections
-
-    from holdfast.conf import settings
-
     try:
         with connections[settings().DATABASE].cursor() as cursor:
             cursor.execute("SELECT 1")
-    except DatabaseError:
+    except Error:  # DatabaseError, and the InterfaceError of a connection that is closed already
         return JsonResponse({"database": "unreachable"}, status=503)
     return JsonResponse({"database": "ok"})
 

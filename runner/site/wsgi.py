@@ -6,6 +6,8 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "holdfast.runner.site.settings")
+from holdfast.runner.site.environment import SITE_SETTINGS
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", SITE_SETTINGS)
 
 application = get_wsgi_application()

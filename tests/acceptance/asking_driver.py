@@ -6,6 +6,7 @@ really killed. What it answers names the question, so that an answer that went a
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -235,6 +236,7 @@ def fork(work: Callable[[], object]) -> int:
     connections.close_all()  # a socket must not be shared with the child
     close_pools()
     if (child := os.fork()) == 0:
+        gc.disable()  # it would copy every page that it looks at
         status = 1
         try:
             work()

@@ -57,7 +57,9 @@ def test_p1_a_process_that_dies_around_its_commit_loses_what_was_committed_and_n
     before = stage.script(code.format(name="before"), faults="enqueue-before-commit=kill")
     after = stage.script(code.format(name="after"), faults="enqueue-after-commit=kill")
     assert (before.returncode, after.returncode) == (-9, -9), before.stderr + after.stderr
-    assert broker.messages() == 0
+    # On a broker in the same database the message commits with the run; on another it was not sent.
+    assert broker.messages() == (1 if broker.url == "holdfast://default" else 0)
+    broker.lose_everything()
     run_id = RunRow.objects.get().id
     stage.worker(holdfast={"BELL_IDLE": 0.5})
     ended = holdfast.wait(run_id, timeout=60)

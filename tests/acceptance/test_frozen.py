@@ -16,8 +16,8 @@ from tests.acceptance.trials import GRAPHS, LONG_LEASE, PATIENCE, Trial, everyth
 from tests.acceptance.waiting import until
 from tests.acceptance.workers import Stage, Worker
 
-SHORT: dict[str, Any] = {"LEASE": 4.0, "IDLE_IN_TRANSACTION": 2.0}
-"""A lease that a test can wait for."""
+SHORT: dict[str, Any] = {"LEASE": 6.0, "IDLE_IN_TRANSACTION": 2.0, "GRACE": PATIENCE}
+"""A lease that a test can wait for; and a process whose executor outlives it is given time (R8)."""
 
 
 def assert_leases_expired(trials: list[Trial], sweeper: Worker) -> None:

@@ -18,6 +18,9 @@ from tests.acceptance.asking_driver import Driver, Passing, answer_to, at, passi
 from tests.acceptance.workers import Stage
 
 every_graph = pytest.mark.parametrize("graph", EXPECTED)
+each_sort = pytest.mark.parametrize(
+    "graph", ["asking.twice", "asking.beside", "asking.below", "asking.below_beside", "asking.entrypoint"]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +61,7 @@ def _kill_everywhere(graph: str, *, partially: bool = False) -> None:
         _check(driver, passing)
 
 
-@every_graph
+@each_sort
 def test_p13_handed_over_at_every_fault_point(graph: str) -> None:
     for passing in before_commits(graph):
         driver = Driver(graph, partially=False)
@@ -67,7 +70,7 @@ def test_p13_handed_over_at_every_fault_point(graph: str) -> None:
         _check(driver, passing)
 
 
-@every_graph
+@each_sort
 def test_p13_p2_finished_by_another_while_the_first_stands_still_at_every_fault_point(graph: str) -> None:
     for passing in before_commits(graph):
         driver = Driver(graph, partially=False)

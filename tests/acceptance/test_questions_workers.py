@@ -9,7 +9,6 @@ from holdfast.persistence.models import RunStatus
 from holdfast.persistence.records import Run
 from tests.acceptance.asking.graphs import EXPECTED
 from tests.acceptance.asking_driver import answer_to
-from tests.acceptance.brokers import every_broker
 from tests.acceptance.waiting import until
 from tests.acceptance.workers import Stage
 
@@ -48,7 +47,6 @@ def test_p13_every_graph_that_asks_survives_a_deploy_and_a_kill(stage: Stage) ->
     assert set(answered.values()) == {1}
 
 
-@every_broker
 def test_r4_the_second_run_of_a_thread_waits_while_the_first_asks(stage: Stage) -> None:
     stage.worker(pool="threads", concurrency=2)
     value = {"answers": {}, "done": []}

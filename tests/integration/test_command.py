@@ -20,7 +20,7 @@ import holdfast
 from holdfast.persistence import ledger
 from holdfast.persistence.ids import parse_run_id
 from holdfast.persistence.records import StepRecord
-from holdfast.runner.management import display
+from holdfast.runner.management import run_page
 from holdfast.runner.management.command import main
 from holdfast.testing import run_now
 from tests import celery_app as _celery_app  # noqa: F401 - a broker that answers
@@ -360,7 +360,7 @@ def test_a_step_that_died_with_its_process_is_told_as_lost() -> None:
         )
 
     def outcomes(*steps: StepRecord) -> list[str]:
-        return [str(cell) for cell in display.timeline(steps).columns[-1].cells]
+        return [str(cell) for cell in run_page.timeline(steps).columns[-1].cells]
 
     assert outcomes(step(1, "done"), step(1, "running")) == ["done", "running"]
     assert outcomes(step(1, "running"), step(2, "done"), step(2, "running")) == ["lost", "done", "running"]

@@ -251,11 +251,11 @@ def test_r11_a_workers_django_connections_are_limited_too(settings: Any) -> None
 
     settings.HOLDFAST = {"IDLE_IN_TRANSACTION": 3.0}
     django_connection.close()
-    connection_created.connect(worker._guard)
+    connection_created.connect(worker._guard_connection)
     try:
         with django_connection.cursor() as cursor:
             cursor.execute("SHOW idle_in_transaction_session_timeout")
             assert cursor.fetchone() == ("3s",)
     finally:
-        connection_created.disconnect(worker._guard)
+        connection_created.disconnect(worker._guard_connection)
         django_connection.close()

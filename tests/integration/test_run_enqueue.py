@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db.models import F
 
 import holdfast
 from holdfast.errors import (
@@ -253,7 +254,7 @@ def test_p1_a_run_is_not_taken_before_it_is_due(
 def test_r15_bells_of_one_moment_go_out_by_priority() -> None:
     for number, priority in enumerate((0, 9, 5)):
         holdfast.enqueue("journal", page(str(number)), priority=priority)
-    RunRow.objects.update(rung_at=None)
+    RunRow.objects.update(rung_at=None, bell_at=F("not_before"))  # as for runs that become due
     rung = ledger.bells(queues=["celery"], default_queue="celery", idle=False)
     assert sorted((bell.priority for bell in rung), reverse=True) == [9, 5, 0]
     assert {bell.queue for bell in rung} == {None}
@@ -262,6 +263,6 @@ def test_r15_bells_of_one_moment_go_out_by_priority() -> None:
 def test_r15_a_worker_rings_only_for_its_queues() -> None:
     holdfast.enqueue("journal", page("a"), queue="slow")
     plain = holdfast.enqueue("journal", page("b"))
-    RunRow.objects.update(rung_at=None)
+    RunRow.objects.update(rung_at=None, bell_at=F("not_before"))  # as for runs that become due
     assert [b.run_id for b in ledger.bells(queues=["fast"], default_queue="fast", idle=True)] == [plain.id]
     assert [b.queue for b in ledger.bells(queues=["slow"], default_queue="fast", idle=True)] == ["slow"]

@@ -1,0 +1,70 @@
+"""Stays with a run: tells what was done to it, and draws its progress until it ends or asks."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import typer
+
+from holdfast.errors import WaitTimeoutError
+
+REFRESH = 0.25
+"""Seconds between two looks at the timeline while watching."""
+
+
+def tell(run: Any, done: str, *, watching: bool = False, as_json: bool) -> None:
+    """Say what was done to the run; with ``watching`` stay with it."""
+    from holdfast.runner.management import display, facts
+
+    if watching:
+        follow_to_the_end(run.id, timeout=None, as_json=as_json)
+    elif as_json:
+        facts.dump(facts.run_facts(run))
+    else:
+        out = display.console()
+        out.print(f"{run.id}", style="bold", end="  ", markup=False)
+        out.print(f"{run.graph}, {done}, now {run.status}", style="dim", markup=False)
+
+
+def follow_to_the_end(run_id: UUID, *, timeout: float | None, as_json: bool) -> None:
+    """Show the run until it ends or asks. Raises WaitTimeoutError; typer.Exit(1) if it failed or was cancelled."""
+    from rich.live import Live
+
+    from holdfast.runner import api
+    from holdfast.runner.management import display, facts, run_page
+
+    try:
+        if as_json:
+            run = api.wait(run_id, timeout)
+            facts.dump(facts.run_facts(run))
+        else:
+            out = display.console()
+            with Live(console=out, auto_refresh=False, transient=True) as live:
+                run = _follow(run_id, timeout, live)
+            out.print(run_page.run_view(run, api.steps(run_id), facts.effects_of(run)))
+    except KeyboardInterrupt:
+        typer.echo(f"The run goes on: holdfast watch {run_id}", err=True)
+        raise typer.Exit(130) from None
+    if str(run.status) in {"failed", "cancelled"}:
+        raise typer.Exit(1)
+
+
+def _follow(run_id: UUID, timeout: float | None, live: Any) -> Any:
+    """Draw the timeline while it grows; the waiting is ``wait``'s own, cut into pieces."""
+    from holdfast.runner import api
+    from holdfast.runner.management import display, run_page
+
+    left = timeout
+    rows = max(4, display.console().height - 10)  # what is below the screen is cut off, which is the newest
+    while True:
+        piece = REFRESH if left is None else min(REFRESH, left)
+        try:
+            return api.wait(run_id, piece)
+        except WaitTimeoutError:
+            left = None if left is None else left - piece
+            if left is not None and left <= 0:
+                raise
+            live.update(
+                run_page.run_view(api.get(run_id), api.steps(run_id)[-rows:], payload=False), refresh=True
+            )

@@ -1,0 +1,36 @@
+"""Every named statement is one that PostgreSQL understands on the migrated tables."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+from psycopg._queries import PostgresQuery
+from psycopg.adapt import Transformer
+
+from holdfast.persistence.connections import connect
+from holdfast.persistence.sql import _statements
+
+# A parameter that stands only where any type would do is given its type by the value that is sent.
+_UNTYPED = "42P18"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", sorted(_statements()))
+def test_postgresql_understands(name: str) -> None:
+    with connect("default") as connection:
+        parsed = PostgresQuery(Transformer(connection))
+        parsed.convert(_statements()[name], _Anything())
+        answer = connection.pgconn.prepare(b"", parsed.query)
+        if answer.status == psycopg.pq.ExecStatus.FATAL_ERROR:
+            state = (answer.error_field(psycopg.pq.DiagnosticField.SQLSTATE) or b"").decode()
+            assert state == _UNTYPED, answer.error_message.decode()
+
+
+class _Anything(dict[str, str]):
+    """Has every parameter, and none of them a type."""
+
+    def __missing__(self, name: str) -> None:
+        return None
+
+    def __contains__(self, name: object) -> bool:
+        return True
