@@ -274,17 +274,18 @@ def test_a_wrong_environment_is_one_line(drop: tuple[str, ...], env: dict[str, s
 
 
 def test_a_database_that_is_not_migrated_is_one_line() -> None:
+    name = f"hf_empty_{uuid4().hex}"  # of this test alone, also where several suites share a server
     with connection.cursor() as cursor:
-        cursor.execute('CREATE DATABASE "hf_command_empty"')
+        cursor.execute(f'CREATE DATABASE "{name}"')
     try:
-        url = site()["DATABASE_URL"].replace(f"/{connection.settings_dict['NAME']}?", "/hf_command_empty?")
+        url = site()["DATABASE_URL"].replace(f"/{connection.settings_dict['NAME']}?", f"/{name}?")
         done = outside("runs", DATABASE_URL=url)
         assert done.returncode == 1
         assert "migrate" in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     finally:
         with connection.cursor() as cursor:
-            cursor.execute('DROP DATABASE IF EXISTS "hf_command_empty" WITH (FORCE)')
+            cursor.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 def test_traceback_is_there_when_asked_for() -> None:
