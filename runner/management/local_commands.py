@@ -74,7 +74,7 @@ def demo(
     documents: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FOLDER]",
+            metavar="FOLDER",
             exists=True,
             file_okay=False,
             help="Folder of documents; by default Holdfast's own.",

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 def enqueue(
     graph: Annotated[str, typer.Argument(metavar="GRAPH", help="The name it is registered under.")],
     input: Annotated[
-        str | None, typer.Argument(metavar="[JSON|@FILE|-]", help="The input: JSON, a file of it, or stdin.")
+        str | None, typer.Argument(metavar="JSON|@FILE|-", help="The input: JSON, a file of it, or stdin.")
     ] = None,
     thread: Annotated[str | None, typer.Option(help="Go on with this thread; by default a new one.")] = None,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same key gives the same run.")] = None,
@@ -151,9 +151,7 @@ def watch(
 
 def resume(
     run_id: Id,
-    answer: Annotated[
-        str | None, typer.Argument(metavar="[JSON|@FILE|-]", help="The answer, as JSON.")
-    ] = None,
+    answer: Annotated[str | None, typer.Argument(metavar="JSON|@FILE|-", help="The answer, as JSON.")] = None,
     text: Annotated[str | None, typer.Option(help="The answer as plain text, instead of JSON.")] = None,
     question: Annotated[
         str | None, typer.Option(help="Which question it answers, where the run asks several.")
