@@ -179,17 +179,4 @@ def services(options: Options, around: Surroundings) -> list[Service]:
         Service(name="web", command=[sys.executable, *web], env=around.env),
     ]
     if options.flower:
-        flower = ["flower", f"--address={HOST}", f"--port={options.flower_port}"]
-        flower += [
-            "--loglevel=ERROR"
-        ]  # it warns of each question that a worker does not answer while it starts
-        # In the environment, since anybody on the machine reads a command line.
-        secret = {"FLOWER_BASIC_AUTH": f"{USER}:{around.password}"}
-        kept.append(
-            Service(name="flower", command=[*_celery(options), *flower], env={**around.env, **secret})
-        )
-    return kept
-
-
-def _celery(options: Options) -> list[str]:
-    return [sys.executable, "-m", "celery", "--quiet", "-A", options.app]
+        flower = ["flower", f"--address={HOST}", f"--port={options.flower_port}", "--loglevel=WARNING"]

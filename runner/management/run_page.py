@@ -27,6 +27,8 @@ def runs_table(runs: Iterable[Run]) -> Table:
     listed = list(runs)
     threads = any(run.thread_id != str(run.id) for run in listed)
     table = display.table("id", "graph", "status", "tries", "age", "took", *(["thread"] if threads else []))
+    if threads:
+        table.padding = (0, 1, 0, 0)  # a column more, and still no wider than 80 characters
     for run in listed:
         table.add_row(
             Text(str(run.id)),
