@@ -52,7 +52,8 @@ def main() -> int:
         lanes.end()
         shutil.rmtree(folder, ignore_errors=True)
     heading = _heading(version)
-    print(as_json(heading, lines) if asked.json else as_table(heading, lines))
+    if lines:
+        print(as_json(heading, lines) if asked.json else as_table(heading, lines))
     return code
 
 

@@ -214,8 +214,8 @@ WHERE id = %(id)s AND status = 'interrupted' AND questions = %(questions)s
 RETURNING *;
 
 -- name: run_retry
--- Queues an ended run again. Refused once a later run has entered its thread, or its own checkpoints are
--- gone (R5). One that has entered holds its thread from now on, so that nobody enters before it goes on;
+-- Queues an ended run again. Refused once a later run has entered its thread, its own checkpoints are gone
+-- (R5), or it was rolled back after effects, which would happen again under new keys (P4). One that has entered holds its thread from now on, so that nobody enters before it goes on;
 -- the unique index refuses that while another holds it.
 WITH thread AS MATERIALIZED (
     SELECT id FROM holdfast_thread
@@ -229,7 +229,10 @@ WITH thread AS MATERIALIZED (
         bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
     FROM thread
     WHERE r.id = %(id)s AND r.thread_id = thread.id AND r.status IN ('failed', 'cancelled')
-        AND NOT r.holds_thread AND NOT EXISTS (
+        AND NOT r.holds_thread
+        AND (EXISTS (SELECT FROM holdfast_entry mine WHERE mine.run_id = r.id)
+            OR NOT EXISTS (SELECT FROM holdfast_effect e WHERE e.run_id = r.id))
+        AND NOT EXISTS (
         SELECT FROM holdfast_entry mine
         WHERE mine.run_id = r.id AND (
             EXISTS (
@@ -257,7 +260,8 @@ SELECT r.status, r.holds_thread,
     (SELECT later.run_id FROM holdfast_entry later JOIN holdfast_entry mine ON mine.run_id = r.id
         WHERE later.thread_id = r.thread_id AND later.run_id <> r.id
             AND later.checkpoint_id > mine.checkpoint_id
-        ORDER BY later.checkpoint_id LIMIT 1) AS later_run
+        ORDER BY later.checkpoint_id LIMIT 1) AS later_run,
+    NOT EXISTS (SELECT FROM holdfast_entry mine WHERE mine.run_id = r.id) AS rolled_back
 FROM holdfast_run r WHERE r.id = %(id)s;
 
 -- name: run_request_cancel

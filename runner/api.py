@@ -179,7 +179,19 @@ def _history_list(thread_id: str, *, limit: int | None = None) -> list[StateSnap
 aenqueue = sync_to_async(enqueue)
 aenqueue_many = sync_to_async(enqueue_many)
 aget = sync_to_async(get)
-await_ = sync_to_async(wait)
+
+
+async def await_(
+    run_id: Id,
+    timeout: float | None = None,  # noqa: ASYNC109 - the twin of ``wait``, with its typed error
+    *,
+    on_change: Callable[[Run], None] | None = None,
+) -> Run:
+    """As ``wait``; what else the program asks meanwhile does not wait for it."""
+    with told():
+        return await _wait.wait_async(parse_run_id(run_id), timeout=timeout, on_change=on_change)
+
+
 aresume = sync_to_async(resume)
 acancel = sync_to_async(cancel)
 aretry = sync_to_async(retry)

@@ -15,11 +15,12 @@ run_settled = Signal()
 the run's end or not at all. A receiver that raises makes settle fail."""
 
 run_ended_by_sweep = Signal()
-"""Sent after the sweep ended a run that nobody executed (deadline, cancel, too many deaths), with ``run``."""
+"""Sent after a run was ended from outside, with ``run``: by the sweep (deadline, cancel, too many deaths), or by
+the heartbeat of a process whose executor did not stop for a cancel."""
 
 
 def announce(run: Run) -> None:
-    """Tell that the sweep ended the run; a receiver that raises is logged."""
+    """Tell that the run was ended from outside; a receiver that raises is logged."""
     for receiver, outcome in run_ended_by_sweep.send_robust(sender=Run, run=run):
         if isinstance(outcome, Exception):
             logger.error("receiver %r of run_ended_by_sweep failed", receiver, exc_info=outcome)

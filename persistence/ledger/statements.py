@@ -8,7 +8,6 @@ pool that the saver uses, prepared and on no connection more. Nothing here knows
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -19,7 +18,8 @@ from django.db import DatabaseError, InterfaceError, connections, transaction
 from psycopg.rows import dict_row
 
 from holdfast.conf import settings
-from holdfast.persistence.connections import is_passing, pool
+from holdfast.errors import DatabaseUnreachableError
+from holdfast.persistence.connections import Patience, is_passing, pool
 from holdfast.persistence.ledger.rows import Row
 from holdfast.persistence.sql import query
 
@@ -29,9 +29,6 @@ T = TypeVar("T")
 
 DATABASE_ERRORS: Final = (DatabaseError, InterfaceError, psycopg.Error)
 """What a statement can raise, on either connection."""
-
-_FIRST_PAUSE: Final = 0.05  # seconds
-_LONGEST_PAUSE: Final = 1.0  # seconds
 
 _on_pool: ContextVar[bool] = ContextVar("holdfast_ledger_on_pool", default=False)
 
@@ -93,26 +90,25 @@ def execute(name: str, parameters: Mapping[str, Any] | None = None) -> list[Row]
 def retried(statement: Callable[[], T]) -> T:
     """Repeat over a lost connection, for up to a lease (R3). Only for what may be repeated.
 
-    Inside somebody's transaction nothing is repeated: the transaction is lost with its connection.
+    Inside somebody's transaction nothing is repeated: the transaction is lost with its connection. Raises
+    DatabaseUnreachableError when the time is over.
     """
-    give_up: float | None = None
-    pause = _FIRST_PAUSE
+    patience = Patience()
     while True:
         try:
             return statement()
         except DATABASE_ERRORS as error:
             connection = connections[alias()]
-            now = time.monotonic()
-            give_up = give_up or now + settings().LEASE
-            if connection.in_atomic_block or not _lost(error) or now > give_up:
+            if connection.in_atomic_block or not _lost(error):
                 raise
             logger.warning("database connection lost (%s); trying again", str(error).strip())
-            if _on_pool.get():
-                pool(alias()).drop_idle()
-            else:
-                connection.close()
-            time.sleep(pause)  # the server may be restarting; there is no event to wait for
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            pool(alias()).drop_idle()
+            connection.close()  # also of a pooled statement: a settle with receivers runs on Django's
+            if not patience.wait():
+                raise DatabaseUnreachableError(
+                    f"The database {alias()!r} did not answer for {patience.seconds:g} s: {str(error).strip()}",
+                    alias=alias(),
+                ) from error
 
 
 def _lost(error: BaseException) -> bool:

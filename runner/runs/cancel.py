@@ -67,6 +67,10 @@ def _refusal(run_id: RunId) -> RetryRefusedError:
         )
     elif holder := obstacle.get("holder"):
         reason = f"run {holder} holds its thread; wait for that run's end, or use holdfast.fork()"
+    elif obstacle.get("rolled_back"):
+        reason = (
+            "it was rolled back after effects, which would happen again; enqueue it anew if that is meant"
+        )
     else:
         reason = (
             "its checkpoints have been deleted; use holdfast.fork() from one that is left, or enqueue it anew"

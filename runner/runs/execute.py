@@ -22,6 +22,7 @@ from holdfast.errors import DatabaseUnreachableError, LeaseLostError
 from holdfast.graphs import registry
 from holdfast.graphs.spec import GraphSpec
 from holdfast.persistence import DjangoCache, DjangoSaver, DjangoStore, codec, ledger
+from holdfast.persistence.jsonb import storable
 from holdfast.persistence.records import Claim
 from holdfast.runner.runs import questions
 from holdfast.runner.runs.attempt import Attempt, attempt_scope
@@ -70,8 +71,8 @@ class Failed:
             "type": kind.__qualname__
             if kind.__module__ == "builtins"
             else f"{kind.__module__}.{kind.__qualname__}",
-            "message": str(self.exception).replace("\0", "")[:2000],
-            "traceback": "".join(traceback.format_exception(self.exception)).replace("\0", "")[-8000:],
+            "message": storable(str(self.exception)[:2000]),
+            "traceback": storable("".join(traceback.format_exception(self.exception))[-8000:]),
         }
 
 

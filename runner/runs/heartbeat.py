@@ -22,6 +22,7 @@ from holdfast.persistence import ledger
 from holdfast.persistence.records import Beat, Session
 from holdfast.runner.runs import sweep
 from holdfast.runner.runs.process import Execution, Process
+from holdfast.runner.signals import announce
 
 logger = logging.getLogger("holdfast.worker")
 
@@ -144,15 +145,16 @@ class Heartbeat:
             execution.control.request_drain("cancel")
         if beat.rollback or now - execution.cancel_since > settings().GRACE:
             try:
-                ledger.revoke(execution.claim, rollback=beat.rollback)
+                revoked = ledger.revoke(execution.claim, rollback=beat.rollback)
             except LeaseLostError:
                 pass  # it ended by itself in this moment
             else:
-                execution.fence.lost = True
+                execution.fence.give_up()
+                announce(revoked)
                 sweep.after_revoke(execution.claim.run.thread_id)
 
     def _outlived(self, execution: Execution, now: float) -> None:
-        execution.fence.lost = True
+        execution.fence.give_up()
         execution.control.request_drain("lease lost")
         if execution.lost_since is None:
             execution.lost_since = now

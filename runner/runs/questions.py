@@ -18,6 +18,7 @@ from langgraph.types import StateSnapshot
 
 from holdfast.persistence import codec, ledger
 from holdfast.persistence.ids import ThreadId
+from holdfast.persistence.jsonb import storable
 from holdfast.persistence.records import Question
 
 
@@ -84,6 +85,6 @@ def _answers(type_: str | None, blob: bytes | None, allow: frozenset[tuple[str, 
 def _shown(value: Any) -> Any:
     """The question as JSON, for people, the admin and the command line."""
     try:
-        return json.loads(json.dumps(value, allow_nan=False))
+        return storable(json.loads(json.dumps(value, allow_nan=False)))
     except (TypeError, ValueError):
-        return repr(value)
+        return storable(repr(value))

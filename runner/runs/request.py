@@ -15,6 +15,7 @@ from holdfast.errors import InvalidInputError
 from holdfast.graphs import registry
 from holdfast.persistence import codec, ledger
 from holdfast.persistence.ids import ThreadId, new_run_id, parse_thread_id
+from holdfast.persistence.jsonb import storable
 from holdfast.persistence.records import NewRun
 
 Strategy = Literal["enqueue", "reject", "interrupt", "rollback"]
@@ -131,10 +132,13 @@ def _refuse_past_deadline(
         )
 
 
+_CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # and lone surrogates, which have no UTF-8
+
+
 def _name(field_name: str, value: str | None, longest: int) -> str | None:
     if value is None:
         return None
-    if type(value) is not str or not 0 < len(value) <= longest or re.search(r"[\x00-\x1f\x7f]", value):
+    if type(value) is not str or not 0 < len(value) <= longest or _CONTROL.search(value):
         raise InvalidInputError(
             f"{field_name} is a str of 1 to {longest} characters without control characters.",
             field=field_name,
@@ -149,9 +153,13 @@ def _plain(field_name: str, value: Mapping[str, Any] | None) -> dict[str, Any]:
         text = json.dumps(dict(value), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"{field_name} must be JSON: {error}.", field=field_name) from None
-    if "\\u0000" in text:
-        raise InvalidInputError(f"{field_name} contains a NUL character.", field=field_name)
-    return dict(json.loads(text))
+    plain = dict(json.loads(text))
+    if storable(plain) != plain:
+        raise InvalidInputError(
+            f"{field_name} contains a NUL character or a lone surrogate, which cannot be stored.",
+            field=field_name,
+        )
+    return plain
 
 
 def _is_count(value: Any) -> bool:

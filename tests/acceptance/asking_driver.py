@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from asgiref.sync import SyncToAsync
 from django.db import connection, connections
 
 import holdfast
@@ -237,6 +238,7 @@ def fork(work: Callable[[], object]) -> int:
     close_pools()
     if (child := os.fork()) == 0:
         gc.disable()  # it would copy every page that it looks at
+        SyncToAsync.single_thread_executor = ThreadPoolExecutor(1)  # its thread did not come along
         status = 1
         try:
             work()

@@ -86,7 +86,8 @@ class House:
             return [
                 row[0]
                 for row in connection.execute(
-                    "SELECT pid FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid() AND pid <> %s",
+                    "SELECT pid FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
+                    " AND pid <> pg_backend_pid() AND pid <> %s",
                     (self.database, own.pid if own else 0),
                 )
             ]

@@ -32,7 +32,7 @@ def proxy(stage: Stage) -> Iterator[Proxy]:
 STATEMENTS = {
     "claim": (b"status = 'running', token = ", b"UPDATE 1\0"),
     "first checkpoint": (b"INSERT INTO checkpoints", b"SELECT 1\0"),
-    "settle": (b"holds_thread = NOT ", b"UPDATE 1\0"),
+    "settle": (b"holds_thread = NOT ", b"SELECT 1\0"),
 }
 
 

@@ -20,15 +20,11 @@ from holdfast.persistence import ledger
 from holdfast.persistence.connections import close_pools, connect, lending
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.ids import new_token
-from holdfast.persistence.ledger.sweeps import SWEEP_LOCK
 from holdfast.persistence.models import CancelRequest, RunRow, RunStatus, Step
 from holdfast.persistence.records import Claim, Question, StepRecord, Typed
-from holdfast.persistence.sql import query
 from tests.integration.claims import claim, wait_until_blocked
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-SWEEP = {"lock": SWEEP_LOCK, "lease": 15.0, "gone": 1.0}
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +35,7 @@ def _pools() -> Iterator[None]:
 
 def claimed(fence: Fence) -> Claim:
     """What the claimer of that fence holds."""
+    RunRow.objects.filter(id=fence.run_id).update(owner="o")
     run = ledger.get(fence.run_id)
     nothing = Typed(type="null", data=None, graph=run.graph, version=run.version)
     return Claim(run=run, token=fence.token, entered=False, config={}, context=nothing, answers=None)
@@ -190,7 +187,8 @@ def expire(*fences: Fence) -> None:
 
 
 def swept(connection: psycopg.Connection[Any]) -> list[Any]:
-    return [row[0] for row in connection.execute(query("run_sweep_lost"), SWEEP).fetchall()]
+    with lending("default", connection), ledger.pooled():
+        return [lost.run.id for lost in ledger.sweep_lost()]
 
 
 def test_r10_a_row_that_a_frozen_writer_holds_does_not_keep_the_others_from_being_swept() -> None:
@@ -251,11 +249,11 @@ def test_r11_a_workers_django_connections_are_limited_too(settings: Any) -> None
 
     settings.HOLDFAST = {"IDLE_IN_TRANSACTION": 3.0}
     django_connection.close()
-    connection_created.connect(worker._guard_connection)
+    connection_created.connect(worker._guard)
     try:
         with django_connection.cursor() as cursor:
             cursor.execute("SHOW idle_in_transaction_session_timeout")
             assert cursor.fetchone() == ("3s",)
     finally:
-        connection_created.disconnect(worker._guard_connection)
+        connection_created.disconnect(worker._guard)
         django_connection.close()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db.models import F
 
 import holdfast
@@ -26,8 +28,8 @@ from holdfast.errors import (
     UnknownQuestionError,
 )
 from holdfast.persistence import ledger
-from holdfast.persistence.models import RunRow
-from holdfast.persistence.records import Bell
+from holdfast.persistence.models import RunRow, Thread
+from holdfast.persistence.records import Bell, Run
 from holdfast.testing import run_now
 from tests.acceptance.journal.pages import notes, page
 from tests.integration.lifecycle import Committing, bells, notes_of, nothing_written, written
@@ -93,6 +95,9 @@ class Unknown:
         (InvalidInputError, "multitask_strategy", {"multitask_strategy": "queue"}),
         (InvalidInputError, "metadata", {"metadata": {"a": object()}}),
         (InvalidInputError, "NUL", {"metadata": {"a": "\0"}}),
+        (InvalidInputError, "surrogate", {"metadata": {"a": "\ud800"}}),
+        (InvalidInputError, "surrogate", {"config": {"tags": ["\udfff"]}}),
+        (InvalidInputError, "idempotency_key", {"idempotency_key": "\ud800"}),
         (InvalidInputError, "config has no 'callbacks'", {"config": {"callbacks": []}}),
         (
             InvalidInputError,
@@ -166,6 +171,7 @@ def test_p1_one_idempotency_key_makes_one_run(
     assert [bell.run_id for bell in bells] == [first.id]
     run_now(first)
     later = holdfast.enqueue("journal", page("a"), idempotency_key="order-7")
+    assert Thread.objects.count() == 1
     assert (later.id, later.status) == (first.id, "succeeded")
     for other in (
         {"input": page("b")},
@@ -266,3 +272,15 @@ def test_r15_a_worker_rings_only_for_its_queues() -> None:
     RunRow.objects.update(rung_at=None, bell_at=F("not_before"))  # as for runs that become due
     assert [b.run_id for b in ledger.bells(queues=["fast"], default_queue="fast", idle=True)] == [plain.id]
     assert [b.queue for b in ledger.bells(queues=["slow"], default_queue="fast", idle=True)] == ["slow"]
+
+
+@pytest.mark.django_db(transaction=True)  # a cancel is applied on commit
+def test_awaiting_a_run_holds_up_no_other_call() -> None:
+    async def cancelled_while_awaited() -> Run:
+        run = await holdfast.aenqueue("journal", page("a"), run_after=3600)
+        waiting = asyncio.create_task(holdfast.await_(run.id, timeout=5))
+        await asyncio.sleep(0)  # it has begun
+        await holdfast.acancel(run.id)
+        return await waiting
+
+    assert async_to_sync(cancelled_while_awaited)().status == "cancelled"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -16,7 +17,7 @@ from holdfast.errors import (
     ThreadBusyError,
     ThreadNotFoundError,
 )
-from holdfast.persistence.models import Entry, RunRow, Thread
+from holdfast.persistence.models import Effect, Entry, RunRow, Thread
 from holdfast.persistence.records import Bell
 from holdfast.testing import run_now
 from tests.acceptance.journal.pages import Gate, Log, notes, page
@@ -237,3 +238,27 @@ def test_a_cancelled_run_goes_on_at_retry(django_capture_on_commit_callbacks: Co
     assert asking.status == "interrupted", asking.error
     holdfast.resume(run.id, "yes")
     assert run_now(run).result["notes"] == ["a>", "a.0", "a=yes"]
+
+
+def test_p4_a_run_rolled_back_after_effects_is_not_retried(
+    django_capture_on_commit_callbacks: Committing,
+) -> None:
+    run = written("a", ask_at=1, thread="t")
+    Effect.objects.create(
+        key="k",
+        run_id=run.id,
+        thread_id="t",
+        task_id="x",
+        function="shop.charge",
+        call=0,
+        kind="keyed",
+        arguments_hash="",
+        state="done",
+        begun_at=run.created_at,
+        token=uuid4(),
+    )
+    with django_capture_on_commit_callbacks(execute=True):
+        holdfast.cancel(run.id, rollback=True)
+    with pytest.raises(RetryRefusedError, match="rolled back after effects"):
+        holdfast.retry(run.id)
+    assert holdfast.get(run.id).status == "cancelled"
