@@ -8,7 +8,7 @@ from django.db import connections
 
 from holdfast.errors import RunFailedError
 from holdfast.persistence import ledger
-from holdfast.persistence.connections import lending
+from holdfast.persistence.connections import lending_django
 from holdfast.persistence.ids import parse_run_id
 from holdfast.persistence.records import Run
 
@@ -18,10 +18,10 @@ __all__ = ["run_now"]
 def run_now(run: Run | UUID | str) -> Run:
     """Execute the run in this process until it ends or asks, and read it again.
 
-    Works under ``TestCase``, where nothing commits: saver, effects and ledger share the test's own
-    connection. Nodes that Django gives connections of their own (parallel ones, which LangGraph runs on
-    threads) do not see the test's uncommitted rows; for those use ``TransactionTestCase``. A failed run is
-    returned, not raised. Raises RunNotFoundError.
+    Works under ``TestCase``, where nothing commits: saver, effects, ledger and the queries of sync nodes
+    and tasks share the test's own connection, on whatever thread LangGraph executes them. It is one
+    connection all the same: nodes that open transactions in parallel, and async nodes that query, want
+    ``TransactionTestCase``. A failed run is returned, not raised. Raises RunNotFoundError.
     """
     from holdfast.runner.runs.attend import attend
 
@@ -30,7 +30,7 @@ def run_now(run: Run | UUID | str) -> Run:
     connection.ensure_connection()
     try:
         if connection.in_atomic_block:
-            with lending(connection.alias, connection.connection):
+            with lending_django(connection):
                 attend(run_id)
         else:
             attend(run_id)

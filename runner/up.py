@@ -125,6 +125,8 @@ def _written_env(path: Path, env: Mapping[str, str]) -> Iterator[None]:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.writelines(f"export {name}={shlex.quote(env[name])}\n" for name in names)
+        # So that `holdfast` is found where no virtual environment is active, as after `make up`.
+        file.write(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"\n')
     try:
         yield
     finally:
@@ -162,7 +164,8 @@ def worker_command(options: Options, *, name: str = "worker") -> list[str]:
 
 def services(options: Options, around: Surroundings) -> list[Service]:
     """The worker stops first, while the others still serve."""
-    web = ["-m", "uvicorn", options.asgi, "--host", HOST, "--port", str(options.port), "--no-access-log"]
+    web = ["-m", "uvicorn", options.asgi, "--host", HOST, "--port", str(options.port)]
+    web += ["--no-access-log", "--lifespan", "off"]  # Django has no lifespan
     beat = ["beat", "--loglevel", "WARNING", "--schedule", str(around.home / "beat-schedule"), "--pidfile="]
     kept = [
         Service(
@@ -177,13 +180,3 @@ def services(options: Options, around: Surroundings) -> list[Service]:
     ]
     if options.flower:
         flower = ["flower", f"--address={HOST}", f"--port={options.flower_port}", "--loglevel=WARNING"]
-        # In the environment, since anybody on the machine reads a command line.
-        secret = {"FLOWER_BASIC_AUTH": f"{USER}:{around.password}"}
-        kept.append(
-            Service(name="flower", command=[*_celery(options), *flower], env={**around.env, **secret})
-        )
-    return kept
-
-
-def _celery(options: Options) -> list[str]:
-    return [sys.executable, "-m", "celery", "--quiet", "-A", options.app]

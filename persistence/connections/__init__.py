@@ -7,7 +7,12 @@ lends one (``lending``).
 from __future__ import annotations
 
 from holdfast.persistence.connections.opening import Connection, connect, conninfo, guard_session
-from holdfast.persistence.connections.orm import close_django_connections, drop_dead_django_connections
+from holdfast.persistence.connections.orm import (
+    close_django_connections,
+    drop_dead_django_connections,
+    is_lent,
+    lending_django,
+)
 from holdfast.persistence.connections.outages import Patience, is_passing, retrying
 from holdfast.persistence.connections.pools import Pool, close_pools, lending, pool
 
@@ -21,8 +26,10 @@ __all__ = [
     "conninfo",
     "drop_dead_django_connections",
     "guard_session",
+    "is_lent",
     "is_passing",
     "lending",
+    "lending_django",
     "pool",
     "retrying",
 ]

@@ -40,6 +40,7 @@ class ReadOnlyAdmin(ModelAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # each facet would count the table
     list_per_page = 50
+    empty_value_display = "—"
     list_max_show_all = 0
     list_columns: tuple[str, ...] = ()
     """The model's fields that a list reads; all others, large values among them, stay in the database."""

@@ -58,7 +58,7 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
             },
         ),
         (
-            "What was asked",
+            "Request",
             {"fields": ("input_value", "context_value", "config_text", "metadata_text", "idempotency_key")},
         ),
         (
@@ -125,7 +125,7 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
 
     @admin.display(description="thread")
     def in_thread(self, run: RunRow) -> SafeString:
-        return pieces.page("thread", run.thread_id)
+        return pieces.page("thread", run.thread_id, pieces.short(run.thread_id))
 
     @admin.display(description="enqueued")
     def enqueued(self, run: RunRow) -> SafeString:

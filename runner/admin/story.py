@@ -26,7 +26,7 @@ def story(run: RunRow) -> dict[str, Any]:
         "timeline": [
             {
                 "step": step,
-                "state": pieces.state(step.outcome),
+                "state": pieces.state(_outcome(step, run)),
                 "duration": pieces.seconds(step.started_at, step.finished_at),
                 "share": round(100 * _span(step) / longest),
                 "started": pieces.when(step.started_at),
@@ -45,6 +45,11 @@ def story(run: RunRow) -> dict[str, Any]:
         ],
         "checkpoints": pieces.listing("checkpointview", "Checkpoints", thread_id=run.thread_id),
     }
+
+
+def _outcome(step: Step, run: RunRow) -> str:
+    """What became of the step; what an earlier delivery left running was lost with its process."""
+    return "lost" if step.outcome == "running" and step.delivery < run.deliveries else step.outcome
 
 
 def _span(step: Step) -> float:

@@ -22,7 +22,7 @@ from holdfast.conf import settings
 from holdfast.errors import DatabaseUnreachableError, EffectRefusedError, IdleInTransactionError
 from holdfast.faults import point
 from holdfast.persistence import effects as ledger
-from holdfast.persistence.connections import Patience
+from holdfast.persistence.connections import Patience, is_lent
 from holdfast.runner.effects.identity import CurrentEffect, Place, enclosing_effect, executing
 from holdfast.runner.effects.steps import dumps, loads
 from holdfast.runner.runs.attempt import Attempt
@@ -84,11 +84,13 @@ def _execute(
     body: Callable[[], Any],
     used: list[Any],
 ) -> Any:
-    with transaction.atomic(using=attempt.alias, durable=True):
+    lent = is_lent(connection)
+    with transaction.atomic(using=attempt.alias, durable=not lent):
         # Django connects anew on its way out of atomic(), so the session in use is kept for the caller.
         used.append(connection.connection)
-        with connection.cursor() as cursor:
-            ledger.open_transaction(cursor, settings().IDLE_IN_TRANSACTION)
+        if not lent:  # a test's own transaction has begun long ago
+            with connection.cursor() as cursor:
+                ledger.open_transaction(cursor, settings().IDLE_IN_TRANSACTION)
         with executing(effect):
             value = body()
         point("effect-after-body")
@@ -112,6 +114,8 @@ def _refuse_if_nested(connection: BaseDatabaseWrapper, place: Place) -> None:
         reason = (
             f"it is called from the transactional effect {outer.function}, whose transaction may roll back"
         )
+    elif is_lent(connection):
+        return
     elif connection.in_atomic_block or not connection.settings_dict.get("AUTOCOMMIT", True):
         reason = f"a transaction of the database {connection.alias!r} is open already, and may roll back"
     else:

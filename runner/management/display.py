@@ -32,6 +32,8 @@ STYLES: Final = {
     "begun": "yellow",
     "in_doubt": "bold yellow",
 }
+LEAST: Final = {"graph": 4, "thread": 4, "process": 4, "key": 4, "tries": 5, "age": 6, "took": 6}
+"""Characters that a column keeps on a narrow terminal."""
 LONGEST_VALUE: Final = 2000
 """Characters of a result that are shown; ``--json`` shows all."""
 
@@ -70,7 +72,7 @@ def table(*columns: str, title: str | None = None) -> Table:
     )
     for column in columns:
         right = column in {"step", "delivery", "tries", "deaths", "attempts", "took", "age"}
-        least = 4 if column in {"thread", "process", "key"} else None
+        least = LEAST.get(column)
         fixed = column in {"id", "status", "outcome"}
         made.add_column(
             column,
@@ -112,6 +114,7 @@ def checked(verdict: str, text: str) -> Text:
 def counts_table(counts: dict[str, Any], done: str) -> Table:
     """What was deleted, sort by sort."""
     shown = table("what", done)
+    shown.columns[1].justify = "right"
     for name, count in counts.items():
         shown.add_row(Text(str(name).replace("_", " ")), Text(str(count)))
     return shown

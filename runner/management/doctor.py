@@ -48,9 +48,16 @@ def examine() -> Iterator[Finding]:
     reachable = database.verdict != "wrong"
     for look in (_migrations, _clock):
         yield _guarded(look) if reachable else _skipped(look, "the database does not answer")
-    broker = _guarded(_broker)
+    on_database = _celery_broker().startswith("holdfast://")
+    broker = (
+        _guarded(_broker)
+        if reachable or not on_database
+        else _skipped(_broker, "the database does not answer")
+    )
     yield broker
-    if broker.verdict == "wrong":
+    if broker.verdict == "skipped":
+        yield _skipped(_workers, "the broker was not looked at")
+    elif broker.verdict == "wrong":
         yield _skipped(_workers, "the broker does not answer")
     else:
         yield _guarded(_workers)
@@ -65,7 +72,11 @@ def _guarded(look: Callable[[], Finding]) -> Finding:
     try:
         return look()
     except Exception as error:  # noqa: BLE001 - a look that fails is a finding, and the next one still runs
-        return Finding(part=_part(look), verdict="wrong", detail=f"{type(error).__name__}: {error}")
+        return Finding(
+            part=_part(look),
+            verdict="wrong",
+            detail=f"{type(error).__name__}: {' '.join(str(error).split())}",
+        )
 
 
 def _skipped(look: Callable[[], Finding], why: str) -> Finding:
@@ -175,6 +186,14 @@ def _broker() -> Finding:
                 "runs that are enqueued meanwhile wait and are found later",
             )
     return Finding(part="broker", verdict="ok", detail=shown)
+
+
+def _celery_broker() -> str:
+    """The broker's URL; empty where the app itself does not load, which the look at the broker tells."""
+    try:
+        return str(_celery().conf.broker_url or "")
+    except Exception:  # noqa: BLE001 - told by the next look
+        return ""
 
 
 def _workers() -> Finding:

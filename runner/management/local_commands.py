@@ -73,7 +73,12 @@ def up(
 def demo(
     documents: Annotated[
         Path | None,
-        typer.Argument(exists=True, file_okay=False, help="Folder of documents; by default Holdfast's own."),
+        typer.Argument(
+            metavar="FOLDER",
+            exists=True,
+            file_okay=False,
+            help="Folder of documents; by default Holdfast's own.",
+        ),
     ] = None,
 ) -> None:
     """The whole story in a minute: a worker is killed, another goes on, you approve, nothing is paid twice.

@@ -32,7 +32,10 @@ def read_json(text: str | None, *, hint: str) -> Any:
         return json.loads(body)
     except json.JSONDecodeError as error:
         at = f"line {error.lineno}, column {error.colno}"
-        raise typer.BadParameter(f"{source} is not JSON ({at}: {error.msg})", param_hint=hint) from error
+        quoted = "; text wants quotes inside the shell's: '\"text\"'" if body is text else ""
+        raise typer.BadParameter(
+            f"{source} is not JSON ({at}: {error.msg}){quoted}", param_hint=hint
+        ) from error
 
 
 def read_object(text: str | None, *, hint: str) -> dict[str, Any] | None:

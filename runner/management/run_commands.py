@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 def enqueue(
     graph: Annotated[str, typer.Argument(metavar="GRAPH", help="The name it is registered under.")],
     input: Annotated[
-        str | None, typer.Argument(metavar="[JSON|@FILE|-]", help="The input: JSON, a file of it, or stdin.")
+        str | None, typer.Argument(metavar="JSON|@FILE|-", help="The input: JSON, a file of it, or stdin.")
     ] = None,
     thread: Annotated[str | None, typer.Option(help="Go on with this thread; by default a new one.")] = None,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same key gives the same run.")] = None,
@@ -81,7 +81,9 @@ def enqueue(
 
 
 def runs(
-    status: Annotated[str | None, typer.Option(help="queued, running, interrupted, succeeded, …")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="queued, running, interrupted, succeeded, failed or cancelled.")
+    ] = None,
     graph: Annotated[str | None, typer.Option(help="Runs of this graph only.")] = None,
     thread: Annotated[str | None, typer.Option(help="Runs of this thread only.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
@@ -149,9 +151,7 @@ def watch(
 
 def resume(
     run_id: Id,
-    answer: Annotated[
-        str | None, typer.Argument(metavar="[JSON|@FILE|-]", help="The answer, as JSON.")
-    ] = None,
+    answer: Annotated[str | None, typer.Argument(metavar="JSON|@FILE|-", help="The answer, as JSON.")] = None,
     text: Annotated[str | None, typer.Option(help="The answer as plain text, instead of JSON.")] = None,
     question: Annotated[
         str | None, typer.Option(help="Which question it answers, where the run asks several.")
@@ -193,7 +193,10 @@ def cancel(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Ask for a run's end."""
+    """Ask for a run's end; a running one stops at its next step.
+
+    [dim]holdfast cancel 0193… --rollback[/dim]
+    """
     identity = read_id(run_id)
     ready()
     from holdfast.runner import api
@@ -202,7 +205,10 @@ def cancel(
 
 
 def retry(run_id: Id, watching: Watch = False, as_json: AsJson = False) -> None:
-    """Let a failed or cancelled run go on from its last checkpoint."""
+    """Let a failed or cancelled run go on from its last checkpoint.
+
+    [dim]holdfast retry 0193… --watch[/dim]
+    """
     identity = read_id(run_id)
     ready()
     from holdfast.runner import api

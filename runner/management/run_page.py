@@ -23,23 +23,31 @@ if TYPE_CHECKING:  # drawn before Django is ready in a process that only tells t
 
 
 def runs_table(runs: Iterable[Run]) -> Table:
-    """Newest first, one line a run."""
-    table = display.table("id", "graph", "status", "tries", "age", "took", "thread")
-    for run in runs:
+    """Newest first, one line a run; threads only where one is not just its run's own."""
+    listed = list(runs)
+    threads = any(run.thread_id != str(run.id) for run in listed)
+    table = display.table("id", "graph", "status", "tries", "age", "took", *(["thread"] if threads else []))
+    if threads:
+        table.padding = (0, 1, 0, 0)  # a column more, and still no wider than 80 characters
+    for run in listed:
         table.add_row(
             Text(str(run.id)),
             Text(run.graph),
             display.status(str(run.status)),
             str(run.deliveries),
             display.since(run.created_at),
-            display.since(run.started_at, run.finished_at),
-            Text("" if run.thread_id == str(run.id) else run.thread_id),
+            "" if run.status == "interrupted" else display.since(run.started_at, run.finished_at),
+            *([Text("" if run.thread_id == str(run.id) else run.thread_id)] if threads else []),
         )
     return table
 
 
 def timeline(steps: Sequence[StepRecord]) -> Table:
-    """What ran when, in which delivery and process. A change of delivery is marked by a rule."""
+    """What ran when, in which delivery and process. A change of delivery is marked by a rule.
+
+    What an earlier delivery has left running was lost with its process.
+    """
+    newest = max((step.delivery for step in steps), default=0)
     table = display.table("step", "node", "delivery", "process", "took", "outcome", title="Timeline")
     for number, step in enumerate(steps):
         last = number + 1 == len(steps) or steps[number + 1].delivery != step.delivery
@@ -50,7 +58,7 @@ def timeline(steps: Sequence[StepRecord]) -> Table:
             str(step.delivery),
             Text(step.owner),
             display.since(step.started_at, step.finished_at) if step.finished_at else "",
-            display.status(step.outcome),
+            display.status("lost" if step.outcome == "running" and step.delivery < newest else step.outcome),
             end_section=last,
         )
     return table
@@ -75,7 +83,8 @@ def question_panels(run: Run) -> list[RenderableType]:
     only = len(run.questions) == 1
     panels: list[RenderableType] = []
     for question in run.questions:
-        how = f"holdfast resume {run.id} JSON" + ("" if only else f" --question {question.id}")
+        how = f"holdfast resume {run.id} ANSWER" + ("" if only else f" --question {question.id}")
+        how += "\nANSWER is JSON, like true or '{\"a\": 1}'; for plain text: --text ANSWER"
         panels.append(
             Panel(
                 Group(display.value(question.value), Text(), Text(how, style="dim")),
@@ -94,7 +103,9 @@ def run_view(
     head = Table.grid(padding=(0, 2))
     for name, shown in _head(run):
         head.add_row(Text(name, style="dim"), shown)
-    parts: list[RenderableType] = [head, *question_panels(run)]
+    parts: list[RenderableType] = [head]
+    if run.status == "interrupted":  # until its end, a run remembers what it has asked
+        parts += question_panels(run)
     if run.error:
         message = f"{run.error.get('type', 'error')}: {run.error.get('message', '')}"
         parts.append(Panel(Text(message), title="failed", title_align="left", border_style="red"))
@@ -122,13 +133,19 @@ def _head(run: Run) -> list[tuple[str, RenderableType]]:
         ("status", display.status(str(run.status))),
         (
             "deliveries",
-            Text(f"{run.deliveries}" + (f", {run.crashes} crashes without progress" if run.crashes else "")),
+            Text(f"{run.deliveries}" + _crashes(run.crashes)),
         ),
     ]
-    if run.started_at:
+    if run.started_at and run.status == "interrupted":
+        lines.append(("started", Text(f"{display.since(run.started_at)} ago")))
+    elif run.started_at:
         lines.append(("took", Text(display.since(run.started_at, run.finished_at))))
     elif run.not_before > datetime.now(UTC):
         lines.append(("due", Text(run.not_before.isoformat(timespec="seconds"))))
     if run.owner:
         lines.append(("process", Text(run.owner)))
     return lines
+
+
+def _crashes(count: int) -> str:
+    return f", {count} {'crash' if count == 1 else 'crashes'}" if count else ""

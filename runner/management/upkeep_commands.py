@@ -34,7 +34,11 @@ def prune(
     if as_json:
         facts.dump(counts)
     else:
-        display.console().print(display.counts_table(counts, "would be deleted" if dry_run else "deleted"))
+        out = display.console()
+        deleted = {name: count for name, count in counts.items() if name not in {"skipped", "dry_run"}}
+        out.print(display.counts_table(deleted, "would be deleted" if dry_run else "deleted"))
+        if report.skipped:
+            out.print(f"{report.skipped} threads were in use, and are left for the next time", style="dim")
 
 
 def doctor(as_json: AsJson = False) -> None:

@@ -53,9 +53,10 @@ def follow_to_the_end(run_id: UUID, *, timeout: float | None, as_json: bool) -> 
 def _follow(run_id: UUID, timeout: float | None, live: Any) -> Any:
     """Draw the timeline while it grows; the waiting is ``wait``'s own, cut into pieces."""
     from holdfast.runner import api
-    from holdfast.runner.management import run_page
+    from holdfast.runner.management import display, run_page
 
     left = timeout
+    rows = max(4, display.console().height - 10)  # what is below the screen is cut off, which is the newest
     while True:
         piece = REFRESH if left is None else min(REFRESH, left)
         try:
@@ -64,4 +65,6 @@ def _follow(run_id: UUID, timeout: float | None, live: Any) -> Any:
             left = None if left is None else left - piece
             if left is not None and left <= 0:
                 raise
-            live.update(run_page.run_view(api.get(run_id), api.steps(run_id), payload=False), refresh=True)
+            live.update(
+                run_page.run_view(api.get(run_id), api.steps(run_id)[-rows:], payload=False), refresh=True
+            )

@@ -54,7 +54,8 @@ def databases() -> dict[str, dict[str, Any]]:
         return {}
     raise ConfigurationError(
         "DATABASE_URL is not set. Set it to postgresql://user:password@host:5432/name, or let "
-        f"`holdfast up` start a PostgreSQL here{_running_here()}.",
+        f"`holdfast up` start a PostgreSQL here{_running_here()}. In a project of your own, set "
+        "DJANGO_SETTINGS_MODULE, or say `manage.py holdfast`.",
         setting="DATABASE_URL",
     )
 

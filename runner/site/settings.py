@@ -107,5 +107,7 @@ LOGGING: dict[str, Any] = {
         # Every poll and heartbeat of a client library is noise at INFO.
         name: {"level": "WARNING"}
         for name in ("httpx", "psycopg.pool", "amqp", "kombu", "tornado.access")
-    },
+    }
+    # It warns of each question that a worker does not answer while it starts, and asks again.
+    | {"flower.inspector": {"level": "ERROR"}},
 }

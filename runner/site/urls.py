@@ -25,7 +25,17 @@ def healthz(_request: HttpRequest) -> HttpResponse:
     return JsonResponse({"database": "ok"})
 
 
+admin.site.site_header = admin.site.site_title = "Holdfast"
+
+
+@require_safe
+def no_icon(_request: HttpRequest) -> HttpResponse:
+    """204: every browser asks, and a 404 would be a warning in the log each time."""
+    return HttpResponse(status=204)
+
+
 urlpatterns = [
+    path("favicon.ico", no_icon),
     path("healthz", healthz, name="healthz"),
     path("admin/", admin.site.urls),
     path("", RedirectView.as_view(url="/admin/", permanent=False)),

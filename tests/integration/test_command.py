@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,8 +16,11 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 
+import holdfast
 from holdfast.persistence import ledger
 from holdfast.persistence.ids import parse_run_id
+from holdfast.persistence.records import StepRecord
+from holdfast.runner.management import run_page
 from holdfast.runner.management.command import main
 from holdfast.testing import run_now
 from tests import celery_app as _celery_app  # noqa: F401 - a broker that answers
@@ -270,17 +274,18 @@ def test_a_wrong_environment_is_one_line(drop: tuple[str, ...], env: dict[str, s
 
 
 def test_a_database_that_is_not_migrated_is_one_line() -> None:
+    name = f"hf_empty_{uuid4().hex}"  # of this test alone, also where several suites share a server
     with connection.cursor() as cursor:
-        cursor.execute('CREATE DATABASE "hf_command_empty"')
+        cursor.execute(f'CREATE DATABASE "{name}"')
     try:
-        url = site()["DATABASE_URL"].replace(f"/{connection.settings_dict['NAME']}?", "/hf_command_empty?")
+        url = site()["DATABASE_URL"].replace(f"/{connection.settings_dict['NAME']}?", f"/{name}?")
         done = outside("runs", DATABASE_URL=url)
         assert done.returncode == 1
         assert "migrate" in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     finally:
         with connection.cursor() as cursor:
-            cursor.execute('DROP DATABASE IF EXISTS "hf_command_empty" WITH (FORCE)')
+            cursor.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 def test_traceback_is_there_when_asked_for() -> None:
@@ -298,3 +303,65 @@ def test_manage_py_has_the_same_command() -> None:
         check=False,
     )
     assert json.loads(done.stdout) == [], done.stderr
+
+
+def test_the_settings_of_a_project_are_found_in_the_folder_of_the_command(tmp_path: Path) -> None:
+    (tmp_path / "harbour.py").write_text("from holdfast.runner.site.settings import *\n")
+    env = {**os.environ, **site(DJANGO_SETTINGS_MODULE="harbour")}
+    env["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
+    command = [
+        sys.executable, "-c", "from holdfast.runner.management.command import main; main()", "runs", "--json",
+    ]  # fmt: skip
+    # Without the folder that -c puts on the path, as the installed command does not have it either.
+    found = subprocess.run(
+        [command[0], "-P", *command[1:]], env=env, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert json.loads(found.stdout) == [], found.stderr
+    lost = subprocess.run(
+        [command[0], "-P", *command[1:]], env=env, capture_output=True, text=True, check=False
+    )
+    assert lost.returncode == 1
+    assert "there is no such module here" in lost.stderr
+    assert len(lost.stderr.strip().splitlines()) == 1, lost.stderr
+
+
+def test_the_command_tells_its_version(shell: Shell) -> None:
+    assert shell("--version") == f"holdfast {holdfast.__version__}\n"
+
+
+def test_a_question_is_shown_only_while_it_is_asked(shell: Shell) -> None:
+    run_id = shell.json("enqueue", "approval", REQUEST)["id"]
+    run_now(run_id)
+    assert f"holdfast resume {run_id} ANSWER" in shell("show", run_id)
+    shell("resume", run_id, "true")
+    assert "holdfast resume" not in shell("show", run_id)
+
+
+def test_threads_are_listed_where_runs_share_one(shell: Shell) -> None:
+    shell("enqueue", "approval", REQUEST)
+    assert "thread" not in shell("runs").splitlines()[0]
+    shell("enqueue", "approval", REQUEST, "--thread", "harbour")
+    assert "thread" in shell("runs").splitlines()[0]
+
+
+def test_a_step_that_died_with_its_process_is_told_as_lost() -> None:
+    def step(delivery: int, outcome: str) -> StepRecord:
+        now = datetime.now(UTC)
+        return StepRecord(
+            run_id=uuid4(),
+            delivery=delivery,
+            step=1,
+            node="work",
+            task_id="t",
+            namespace="",
+            owner="here:1",
+            started_at=now,
+            finished_at=None if outcome == "running" else now,
+            outcome=outcome,
+        )
+
+    def outcomes(*steps: StepRecord) -> list[str]:
+        return [str(cell) for cell in run_page.timeline(steps).columns[-1].cells]
+
+    assert outcomes(step(1, "done"), step(1, "running")) == ["done", "running"]
+    assert outcomes(step(1, "running"), step(2, "done"), step(2, "running")) == ["lost", "done", "running"]

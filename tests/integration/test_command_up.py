@@ -129,6 +129,10 @@ def test_up_from_the_first_line_to_the_last(
         ["sh", "-c", script, *enqueue], env=bare, capture_output=True, text=True, check=False, timeout=60
     )
     assert '"status": "interrupted"' in done.stdout, done.stderr + terminal.said
+    path = subprocess.run(
+        ["sh", "-c", f'. {home}/env && echo "$PATH"'], env=bare, capture_output=True, text=True, check=True
+    )
+    assert path.stdout.startswith(f"{Path(sys.executable).parent}:")  # where the command `holdfast` is
     doctor = subprocess.run(
         ["sh", "-c", script, *COMMAND, "doctor"],
         env=bare,

@@ -1,0 +1,99 @@
+"""``run_now`` inside of a test's transaction, whose rows nobody else can see."""
+
+from __future__ import annotations
+
+import operator
+import uuid
+from collections.abc import Callable
+from typing import Annotated, Any, TypedDict
+
+import pytest
+from langgraph.func import task as plain_task
+from langgraph.graph import END, START, StateGraph
+
+import holdfast
+from holdfast.graphs import registry
+from holdfast.graphs.examples.models import Publication
+from holdfast.persistence.models import Effect
+from holdfast.persistence.records import Run
+from holdfast.testing import run_now
+
+pytestmark = pytest.mark.django_db  # each test runs in a transaction that is rolled back
+
+
+class Seen(TypedDict, total=False):
+    """What nodes and tasks saw of the test's rows."""
+
+    counts: Annotated[list[int], operator.add]
+
+
+def published() -> int:
+    """How many publications this thread's connection sees."""
+    return Publication.objects.count()
+
+
+@holdfast.task(effect="transactional")
+def publish(key: str, good: bool) -> int:
+    """A row beside the test's own."""
+    Publication.objects.create(key=key)
+    if not good:
+        raise ValueError("not this one")
+    return published()
+
+
+@holdfast.task
+def count_keyed() -> int:
+    """Seen from the thread of an effect."""
+    return published()
+
+
+@plain_task
+def count_plain() -> int:
+    """Seen from the thread of LangGraph's own task."""
+    return published()
+
+
+def executed(*nodes: Callable[[Any], Any]) -> Run:
+    """A run of these nodes, all in parallel if there are several, with one row of the test's own before it."""
+    name = f"seen-{uuid.uuid4().hex}"
+    graph = StateGraph(Seen)
+    for number, node in enumerate(nodes):
+        graph.add_node(f"node{number}", node)
+        graph.add_edge(START, f"node{number}")
+        graph.add_edge(f"node{number}", END)
+    registry.register(name)(lambda: graph)
+    Publication.objects.create(key=name)
+    return run_now(holdfast.enqueue(name, {"counts": []}))
+
+
+def test_a_transactional_effect_joins_the_tests_transaction() -> None:
+    """Its row, the ledger's and the run are there together."""
+    run = executed(lambda _: {"counts": [publish("a", True).result()]})
+    assert run.status == "succeeded", run.error
+    assert run.result["counts"] == [2]
+    assert Effect.objects.get(run_id=run.id).state == "done"
+    assert published() == 2
+
+
+def test_a_transactional_effect_that_raises_takes_only_its_own_rows_with_it() -> None:
+    """The test's transaction stays usable."""
+    run = executed(lambda _: {"counts": [publish("a", False).result()]})
+    assert run.status == "failed"
+    assert run.error is not None
+    assert "not this one" in run.error["message"]
+    assert published() == 1
+    assert not Effect.objects.filter(run_id=run.id).exists()
+
+
+def test_tasks_see_the_tests_rows_from_threads_of_their_own() -> None:
+    """An effect's and a plain one's."""
+    run = executed(lambda _: {"counts": [count_keyed().result(), count_plain().result()]})
+    assert run.status == "succeeded", run.error
+    assert run.result["counts"] == [1, 1]
+
+
+def test_parallel_nodes_see_the_tests_rows() -> None:
+    """Whichever threads they are on."""
+    run = executed(*[lambda _: {"counts": [published()]}] * 5)
+    assert run.status == "succeeded", run.error
+    assert run.result["counts"] == [1] * 5
