@@ -180,3 +180,13 @@ def services(options: Options, around: Surroundings) -> list[Service]:
     ]
     if options.flower:
         flower = ["flower", f"--address={HOST}", f"--port={options.flower_port}", "--loglevel=WARNING"]
+        # In the environment, since anybody on the machine reads a command line.
+        secret = {"FLOWER_BASIC_AUTH": f"{USER}:{around.password}"}
+        kept.append(
+            Service(name="flower", command=[*_celery(options), *flower], env={**around.env, **secret})
+        )
+    return kept
+
+
+def _celery(options: Options) -> list[str]:
+    return [sys.executable, "-m", "celery", "--quiet", "-A", options.app]
