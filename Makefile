@@ -36,6 +36,7 @@ lint: $(STAMP) ## ruff, mypy, import-linter, missing migrations
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@! git grep -nE "^(<<<<<<<|>>>>>>>) " 2>/dev/null
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run --skip-checks --settings tests.offline
 

@@ -783,9 +783,12 @@ LIMIT 1
 -- name: thread_fork
 -- Copies a checkpoint with its past, values and writes to a thread that does not exist yet. The writes of
 -- the checkpoint itself are results that wait for their siblings only if no checkpoint has followed it;
--- otherwise they belong to what followed, and the branch would take them for its own.
+-- otherwise they belong to what followed, and the branch would take them for its own. `made` is 0 where
+-- the target existed, `copied` where the checkpoint does not.
 WITH RECURSIVE target AS (
-    INSERT INTO holdfast_thread (id, created_at) VALUES (%(target)s, holdfast_now())
+    INSERT INTO holdfast_thread (id, created_at)
+    SELECT %(target)s::text, holdfast_now()
+    WHERE NOT EXISTS (SELECT FROM checkpoints WHERE thread_id = %(target)s::text)
     ON CONFLICT DO NOTHING RETURNING id
 ), past AS (
     SELECT c.* FROM checkpoints c
@@ -820,7 +823,7 @@ WITH RECURSIVE target AS (
             AND followed.parent_checkpoint_id = w.checkpoint_id
     )
 )
-SELECT count(*) FROM copied
+SELECT (SELECT count(*) FROM target) AS made, (SELECT count(*) FROM copied) AS copied
 
 
 -- name: thread_graph

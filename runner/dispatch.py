@@ -7,6 +7,7 @@ costs its caller at most RING_TIMEOUT. The sweep rings again for what was not he
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 import time
@@ -228,8 +229,6 @@ _the_ringer: tuple[int, _Ringer] | None = None
 
 
 def _ringer() -> _Ringer:
-    import os
-
     global _the_ringer
     if _the_ringer is None or _the_ringer[0] != os.getpid():  # a thread does not survive a fork
         _the_ringer = (os.getpid(), _Ringer())

@@ -41,7 +41,7 @@ from holdfast.persistence.ledger.requests import (
     steps,
 )
 from holdfast.persistence.ledger.rows import bell
-from holdfast.persistence.ledger.statements import DATABASE_ERRORS, alias, pooled, retried
+from holdfast.persistence.ledger.statements import DATABASE_ERRORS, alias, is_lost, pooled, retried
 from holdfast.persistence.ledger.sweeps import (
     Lost,
     apply_cancels,
@@ -80,6 +80,7 @@ __all__ = [
     "has_state",
     "holder",
     "insert",
+    "is_lost",
     "lock_thread",
     "pass_on",
     "pooled",

@@ -99,7 +99,7 @@ def retried(statement: Callable[[], T]) -> T:
             return statement()
         except DATABASE_ERRORS as error:
             connection = connections[alias()]
-            if connection.in_atomic_block or not _lost(error):
+            if connection.in_atomic_block or not is_lost(error):
                 raise
             logger.warning("database connection lost (%s); trying again", str(error).strip())
             pool(alias()).drop_idle()
@@ -111,7 +111,8 @@ def retried(statement: Callable[[], T]) -> T:
                 ) from error
 
 
-def _lost(error: BaseException) -> bool:
+def is_lost(error: BaseException) -> bool:
+    """Whether the error is the connection's or the server's, so that another attempt may succeed."""
     cause = error if isinstance(error, psycopg.Error) else error.__cause__
     return cause is not None and is_passing(cause)
 

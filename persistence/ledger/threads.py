@@ -36,7 +36,8 @@ def update_obstacle(thread_id: ThreadId, run_id: RunId) -> str | None:
     return str(row["what"]) if row else None
 
 
-def fork_thread(thread_id: ThreadId, checkpoint_id: str, target: ThreadId) -> int:
-    """Copy a checkpoint and its past to a new thread; how many checkpoints were copied."""
+def fork_thread(thread_id: ThreadId, checkpoint_id: str, target: ThreadId) -> tuple[bool, bool]:
+    """Copy a checkpoint and its past to a new thread: whether the thread was new, and the checkpoint there."""
     parameters = {"thread_id": thread_id, "checkpoint_id": checkpoint_id, "target": target}
-    return int(execute("thread_fork", parameters)[0]["count"])
+    row = execute("thread_fork", parameters)[0]
+    return bool(row["made"]), bool(row["copied"])

@@ -31,7 +31,7 @@ class Attempt:
     """The alias of the database that holds the run."""
     owner: str
     fence: Fence
-    answers: Mapping[str, Any] = field(default_factory=dict)
+    answers: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The answers that this attempt sends, by interrupt id."""
 
 

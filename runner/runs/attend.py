@@ -59,6 +59,7 @@ def _attempt(process: Process, had: Claimed) -> Run | None:
         try:
             outcome = execute(claim, execution)
         except BaseException:  # the process is told to stop at once: give the run back, then obey
+            execution.settling = True
             settle(claim, execution, Drained())
             raise
         execution.settling = True

@@ -24,7 +24,7 @@ def cancel(run_id: RunId, *, rollback: bool = False) -> Run:
         if not ledger.request_cancel(run_id, rollback=rollback, reason="cancelled"):
             run = ledger.get(run_id)
             raise RunEndedError(
-                f"Run {run_id} has ended already: it {run.status}.", run_id=run_id, status=run.status
+                f"Run {run_id} has ended already; it is {run.status}.", run_id=run_id, status=run.status
             )
         transaction.on_commit(apply, using=ledger.alias(), robust=True)
     return ledger.get(run_id)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.db import connections
 
 from holdfast.conf import settings
 from holdfast.errors import LeaseLostError
@@ -59,6 +59,14 @@ class Heartbeat:
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
+        try:
+            self._beat_on()
+        except BaseException:
+            # Without a heartbeat the process would hold its runs and renew none: better that others have them.
+            logger.critical("the heartbeat failed; this process exits", exc_info=True)
+            os._exit(EXIT_OUTLIVED)
+
+    def _beat_on(self) -> None:
         while not self._stopping:
             began = time.monotonic()
             self._guarded(self._beat)
@@ -82,8 +90,8 @@ class Heartbeat:
         try:
             step()
             self._silent = False
-        except (DatabaseError, InterfaceError) as error:
-            if not isinstance(error, OperationalError | InterfaceError):
+        except ledger.DATABASE_ERRORS as error:
+            if not ledger.is_lost(error):
                 logger.exception("a beat failed; leases are renewed by the next one")
             elif not self._silent:
                 logger.warning("the heartbeat cannot reach the database: %s", error)
@@ -173,7 +181,7 @@ class Heartbeat:
         lines = execution.timeline.take()
         try:
             ledger.record_steps(execution.claim, lines)
-        except (DatabaseError, InterfaceError):
+        except ledger.DATABASE_ERRORS:
             execution.timeline.put_back(lines)
             raise
 

@@ -30,15 +30,15 @@ class Request:
     """One call of ``enqueue``, for ``enqueue_many``. The fields are those of ``enqueue``."""
 
     graph: str
-    input: Any = None
+    input: Any = field(default=None, repr=False)
     thread_id: str | None = None
     idempotency_key: str | None = None
     run_after: When = None
     priority: int = 0
     queue: str | None = None
     multitask_strategy: Strategy = "enqueue"
-    config: Mapping[str, Any] | None = field(default=None)
-    context: Any = None
+    config: Mapping[str, Any] | None = field(default=None, repr=False)
+    context: Any = field(default=None, repr=False)
     metadata: Mapping[str, Any] | None = None
     deadline: When = None
     version: str | None = None

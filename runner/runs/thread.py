@@ -75,11 +75,12 @@ def fork(thread_id: str, checkpoint_id: str, *, new_thread_id: str | None = None
     with _alone(source):
         if (holder := ledger.holder(source)) is not None:
             raise _busy(source, holder, f"is {holder.status}")
-        if ledger.has_state(target) or ledger.lock_thread(target):
+        made, copied = ledger.fork_thread(source, checkpoint_id, target)
+        if not made:
             raise ThreadBusyError(
                 f"Thread {target!r} exists already; a fork makes a new one.", thread_id=target, run_id=None
             )
-        if ledger.fork_thread(source, checkpoint_id, target) == 0:
+        if not copied:  # the error takes the new thread back, too
             raise ThreadNotFoundError(
                 f"Thread {source!r} has no checkpoint {checkpoint_id!r}.",
                 thread_id=source,

@@ -8,7 +8,7 @@ and one that was taken over writes none. It never stops a run: it keeps no state
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -21,8 +21,6 @@ from holdfast.persistence.connections import (
     drop_dead_django_connections,
 )
 from holdfast.persistence.records import StepRecord
-
-Now = Callable[[], datetime]
 
 
 class Timeline(BaseCallbackHandler):
