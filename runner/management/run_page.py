@@ -108,7 +108,7 @@ def run_view(
         parts += question_panels(run)
     if run.error:
         message = f"{run.error.get('type', 'error')}: {run.error.get('message', '')}"
-        parts.append(Panel(Text(message), title="failed", title_align="left", border_style="red"))
+        parts.append(Panel(Text(message), title=str(run.status), title_align="left", border_style="red"))
     if payload and run.status == "succeeded":
         parts.append(
             Panel(
