@@ -26,6 +26,8 @@ def of_steps(steps: Sequence[StepRecord], finished: set[str]) -> Iterator[Check]
     """``finished``: the tasks that had committed their results before the kill."""
     twice = {step.node for step in steps if step.task_id in finished and step.delivery > KILLED}
     yield Check(not twice, "no finished node ran twice", f"ran again: {', '.join(sorted(twice))}")
+    kept = {step.task_id for step in steps if step.node == "summarise" and step.task_id in finished}
+    yield Check(bool(kept), f"{len(kept)} summaries outlived the kill", "no summary was stored before it")
     deliveries = {step.delivery for step in steps}
     yield Check(len(deliveries) > 1, "two deliveries shared the work", f"deliveries: {deliveries}")
 

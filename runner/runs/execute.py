@@ -24,7 +24,7 @@ from holdfast.graphs.spec import GraphSpec
 from holdfast.persistence import DjangoCache, DjangoSaver, DjangoStore, codec, ledger
 from holdfast.persistence.jsonb import storable
 from holdfast.persistence.records import Claim
-from holdfast.runner.runs import questions
+from holdfast.runner.runs import questions, writers
 from holdfast.runner.runs.attempt import Attempt, attempt_scope
 from holdfast.runner.runs.boundary import TaskBoundary
 from holdfast.runner.runs.loop import OrmKeeper, loop
@@ -33,6 +33,8 @@ from holdfast.runner.runs.process import Execution
 AnyPregel = Pregel[Any, Any, Any, Any]
 
 logger = logging.getLogger("holdfast.execute")
+
+writers.install()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
