@@ -37,7 +37,7 @@ class _Pool(ContextThreadPoolExecutor):
         super().__init__(max_workers=nodes)
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="holdfast-writer")
 
-    def submit(self, func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+    def submit(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:  # type: ignore[override]  # as LangChain has it, not as the standard library
         """``func`` is a context's ``run``; what it is to run comes first of its arguments."""
         owner = getattr(args[0], "__self__", None) if args else None
         if isinstance(owner, BaseCheckpointSaver | BaseCache):
