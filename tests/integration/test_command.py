@@ -218,6 +218,7 @@ def test_ctrl_c_leaves_a_watch_cleanly_and_the_run_going(shell: Shell) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_heed_sigint,
     )
     assert process.stdout is not None
     while run_id not in process.stdout.readline():  # until it has drawn the run
@@ -226,6 +227,11 @@ def test_ctrl_c_leaves_a_watch_cleanly_and_the_run_going(shell: Shell) -> None:
     _, said = process.communicate(timeout=20)
     assert process.returncode == 130, said
     assert said == f"The run goes on: holdfast watch {run_id}\n"
+
+
+def _heed_sigint() -> None:
+    """A suite that was started in the background of a shell hands SIGINT down as ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def site(**changes: str) -> dict[str, str]:
