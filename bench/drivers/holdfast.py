@@ -18,7 +18,7 @@ from langgraph.checkpoint.postgres import PostgresSaver  # noqa: E402
 import holdfast  # noqa: E402
 from bench.drivers import serve  # noqa: E402
 from bench.project import chains, stock  # noqa: E402
-from bench.project.common import ends_path  # noqa: E402
+from bench.project.celery_setup import ends_path  # noqa: E402
 from holdfast.persistence import DjangoSaver, codec, ledger  # noqa: E402
 from holdfast.persistence.fence import Fence  # noqa: E402
 from holdfast.persistence.ids import new_token  # noqa: E402

@@ -10,7 +10,7 @@ from langgraph.checkpoint.postgres import PostgresSaver
 
 from bench.drivers import serve
 from bench.project import stock
-from bench.project.common import ends, ends_path
+from bench.project.celery_setup import ends, ends_path
 
 
 def setup() -> None:

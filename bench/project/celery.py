@@ -6,7 +6,7 @@ import os
 
 from celery import Celery
 
-from bench.project.common import configure
+from bench.project.celery_setup import configure
 from holdfast.runner import broker as broker  # makes its transport known to kombu
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "bench.project.settings")

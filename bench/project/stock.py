@@ -15,7 +15,7 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from psycopg.rows import DictRow, dict_row
 
 from bench.project import chains
-from bench.project.common import configure
+from bench.project.celery_setup import configure
 
 app = Celery("bench-stock", set_as_current=True)
 configure(app)
