@@ -28,10 +28,6 @@ WHERE r.id = c.run_id AND r.status IN ('succeeded', 'failed', 'cancelled');
 -- Cancelled runs that still hold their thread: a rollback is under way, or its process died in it.
 SELECT id, thread_id FROM holdfast_run WHERE status = 'cancelled' AND holds_thread LIMIT 20;
 
--- name: run_lock_thread_alone
--- First of the rollback's transaction, in the lock order of R20.
-SELECT id FROM holdfast_thread WHERE id = %(thread_id)s FOR UPDATE SKIP LOCKED;
-
 -- name: run_rollback_checkpoints
 -- Deletes what the run wrote: its checkpoints in every namespace, with their writes, and its mark.
 WITH entry AS (
@@ -44,15 +40,6 @@ WITH entry AS (
 DELETE FROM checkpoint_writes w USING gone
 WHERE w.thread_id = %(thread_id)s AND w.checkpoint_ns = gone.checkpoint_ns
     AND w.checkpoint_id = gone.checkpoint_id;
-
--- name: run_rollback_blobs
--- Deletes the values that no checkpoint of the thread refers to any more.
-DELETE FROM checkpoint_blobs b
-WHERE b.thread_id = %(thread_id)s AND NOT EXISTS (
-    SELECT FROM checkpoints c
-    WHERE c.thread_id = b.thread_id AND c.checkpoint_ns = b.checkpoint_ns
-        AND c.checkpoint -> 'channel_versions' ->> b.channel = b.version
-);
 
 -- name: run_free_thread
 -- Last of the rollback: the thread's next run may begin.

@@ -51,10 +51,6 @@ WHERE EXISTS (SELECT FROM checkpoints WHERE thread_id = %(thread_id)s::text)
    OR EXISTS (SELECT FROM checkpoint_blobs WHERE thread_id = %(thread_id)s::text)
 ON CONFLICT (id) DO NOTHING;
 
--- name: retention_lock
--- The lock that enqueue, claim, resume, retry, fork and update_state wait for; no row: somebody has it.
-SELECT id FROM holdfast_thread WHERE id = %(thread_id)s::text FOR UPDATE SKIP LOCKED;
-
 -- name: retention_delete_runs
 -- Ended runs of the thread that are old enough, with everything that belongs to them.
 WITH doomed AS MATERIALIZED (
@@ -76,25 +72,6 @@ WITH doomed AS MATERIALIZED (
 SELECT (SELECT count(*) FROM runs) AS runs, (SELECT count(*) FROM effects) AS effects,
        (SELECT count(*) FROM entries) AS entries, (SELECT count(*) FROM steps) AS steps,
        (SELECT count(*) FROM requests) AS cancel_requests;
-
--- name: retention_delete_thread
--- All checkpoints of the thread, in every namespace.
-WITH writes AS (
-    DELETE FROM checkpoint_writes WHERE thread_id = %(thread_id)s::text RETURNING 1
-), blobs AS (
-    DELETE FROM checkpoint_blobs WHERE thread_id = %(thread_id)s::text RETURNING 1
-), gone AS (
-    DELETE FROM checkpoints WHERE thread_id = %(thread_id)s::text RETURNING 1
-)
-SELECT (SELECT count(*) FROM gone) AS checkpoints, (SELECT count(*) FROM writes) AS writes,
-       (SELECT count(*) FROM blobs) AS blobs;
-
--- name: retention_drop_thread
--- The row of a thread of which nothing is left.
-DELETE FROM holdfast_thread t
-WHERE t.id = %(thread_id)s::text
-  AND NOT EXISTS (SELECT FROM holdfast_run r WHERE r.thread_id = t.id)
-  AND NOT EXISTS (SELECT FROM checkpoints c WHERE c.thread_id = t.id);
 
 -- name: retention_is_delta
 -- Whether a DeltaChannel is among the thread's channels, whose values are rebuilt from all ancestors:
@@ -170,18 +147,3 @@ WITH newest AS MATERIALIZED (
     RETURNING 1
 )
 SELECT (SELECT count(*) FROM gone) AS checkpoints, (SELECT count(*) FROM writes) AS writes;
-
--- name: retention_delete_blobs
--- Values of the thread that none of its checkpoints refers to any more.
-WITH used AS MATERIALIZED (
-    SELECT DISTINCT c.checkpoint_ns, version.key AS channel, version.value AS version
-    FROM checkpoints c CROSS JOIN LATERAL jsonb_each_text(c.checkpoint -> 'channel_versions') AS version
-    WHERE c.thread_id = %(thread_id)s::text
-), gone AS (
-    DELETE FROM checkpoint_blobs b
-    WHERE b.thread_id = %(thread_id)s::text
-      AND NOT EXISTS (SELECT FROM used u WHERE u.checkpoint_ns = b.checkpoint_ns
-                      AND u.channel = b.channel AND u.version = b.version)
-    RETURNING 1
-)
-SELECT count(*) AS blobs FROM gone;

@@ -154,15 +154,6 @@ CROSS JOIN LATERAL (
 ) w
 ORDER BY c.checkpoint_id DESC, c.thread_id DESC, c.checkpoint_ns DESC;
 
--- name: saver_delete_thread
--- Everything that upstream's tables hold of one thread.
-WITH writes AS (
-    DELETE FROM checkpoint_writes WHERE thread_id = %(thread_id)s::text
-), blobs AS (
-    DELETE FROM checkpoint_blobs WHERE thread_id = %(thread_id)s::text
-)
-DELETE FROM checkpoints WHERE thread_id = %(thread_id)s::text;
-
 -- name: saver_delete_for_runs
 -- The checkpoints whose metadata name one of the runs, their writes, and the values that only they
 -- referred to; a later checkpoint that had one of them as parent is left without.

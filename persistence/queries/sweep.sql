@@ -46,18 +46,20 @@ WITH gate AS MATERIALIZED (
     ) AS marker
 ), counted AS (
     SELECT r.id, judged.marker, judged.draining, judged.unrenewed, judged.expired, r.owner AS lost_owner,
-        CASE
+        tally.crashes, tally.crashes >= r.max_crashes AND NOT judged.draining AS given_up
+    FROM judged JOIN holdfast_run r ON r.id = judged.id CROSS JOIN LATERAL (
+        SELECT CASE
             WHEN judged.draining THEN r.crashes
             WHEN r.crash_marker = judged.marker THEN r.crashes + 1
             ELSE 1
         END AS crashes
-    FROM judged JOIN holdfast_run r ON r.id = judged.id
+    ) AS tally
 )
 UPDATE holdfast_run r SET
-    status = CASE WHEN counted.crashes >= r.max_crashes AND NOT counted.draining THEN 'failed' ELSE 'queued' END,
-    finished_at = CASE WHEN counted.crashes >= r.max_crashes AND NOT counted.draining THEN holdfast_now() END,
-    holds_thread = NOT (counted.crashes >= r.max_crashes AND NOT counted.draining),
-    error = CASE WHEN counted.crashes >= r.max_crashes AND NOT counted.draining THEN jsonb_build_object(
+    status = CASE WHEN counted.given_up THEN 'failed' ELSE 'queued' END,
+    finished_at = CASE WHEN counted.given_up THEN holdfast_now() END,
+    holds_thread = NOT counted.given_up,
+    error = CASE WHEN counted.given_up THEN jsonb_build_object(
         'type', 'WorkerDied',
         'message', format('died %%s times without getting further; last executed by %%s', counted.crashes, r.owner)
     ) END,

@@ -1,8 +1,13 @@
--- Threads as a whole: who holds one, which graph it belongs to, its copy (ledger/threads.py; R4, R5).
+-- Threads as a whole: its lock, who holds it, which graph it belongs to, its copy, what is deleted of it
+-- (ledger/threads.py, ledger/sweeps.py, retention.py, the saver; R4, R5, R20).
 
 -- name: thread_lock
--- Alone on the thread: claims and retention wait (R20).
-SELECT id FROM holdfast_thread WHERE id = %(thread_id)s FOR UPDATE;
+-- Alone on the thread: enqueue, claim, resume, retry, fork, update_state and retention wait (R20).
+SELECT id FROM holdfast_thread WHERE id = %(thread_id)s::text FOR UPDATE;
+
+-- name: thread_lock_if_free
+-- The same without waiting; no row: somebody has it.
+SELECT id FROM holdfast_thread WHERE id = %(thread_id)s::text FOR UPDATE SKIP LOCKED;
 
 -- name: thread_holder
 -- The run that holds the thread (R4), or else one that executes on it.
@@ -87,3 +92,38 @@ WITH RECURSIVE target AS (
     )
 )
 SELECT (SELECT count(*) FROM target) AS made, (SELECT count(*) FROM copied) AS copied;
+
+-- name: thread_delete_checkpoints
+-- All checkpoints of the thread, in every namespace, with values and writes.
+WITH writes AS (
+    DELETE FROM checkpoint_writes WHERE thread_id = %(thread_id)s::text RETURNING 1
+), blobs AS (
+    DELETE FROM checkpoint_blobs WHERE thread_id = %(thread_id)s::text RETURNING 1
+), gone AS (
+    DELETE FROM checkpoints WHERE thread_id = %(thread_id)s::text RETURNING 1
+)
+SELECT (SELECT count(*) FROM gone) AS checkpoints, (SELECT count(*) FROM writes) AS writes,
+       (SELECT count(*) FROM blobs) AS blobs;
+
+-- name: thread_delete_unused_blobs
+-- Values of the thread that none of its checkpoints refers to any more; the caller holds the thread, since a
+-- checkpoint in flight may refer to one (R20).
+WITH used AS MATERIALIZED (
+    SELECT DISTINCT c.checkpoint_ns, version.key AS channel, version.value AS version
+    FROM checkpoints c CROSS JOIN LATERAL jsonb_each_text(c.checkpoint -> 'channel_versions') AS version
+    WHERE c.thread_id = %(thread_id)s::text
+), gone AS (
+    DELETE FROM checkpoint_blobs b
+    WHERE b.thread_id = %(thread_id)s::text
+      AND NOT EXISTS (SELECT FROM used u WHERE u.checkpoint_ns = b.checkpoint_ns
+                      AND u.channel = b.channel AND u.version = b.version)
+    RETURNING 1
+)
+SELECT count(*) AS blobs FROM gone;
+
+-- name: thread_drop
+-- The row of a thread of which nothing is left.
+DELETE FROM holdfast_thread t
+WHERE t.id = %(thread_id)s::text
+  AND NOT EXISTS (SELECT FROM holdfast_run r WHERE r.thread_id = t.id)
+  AND NOT EXISTS (SELECT FROM checkpoints c WHERE c.thread_id = t.id);

@@ -189,7 +189,7 @@ class SyncSaver(BaseCheckpointSaver[str]):
 
     def delete_thread(self, thread_id: str) -> None:
         """Delete all checkpoints, values and writes of the thread."""
-        self._execute("saver_delete_thread", {"thread_id": str(thread_id)})
+        self._execute("thread_delete_checkpoints", {"thread_id": str(thread_id)})
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints that the runs made, with what only they used. Reads the whole table."""
