@@ -14,9 +14,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 from langgraph.runtime import RunControl
 
+from holdfast.per_process import PerProcess
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.ids import RunId
 from holdfast.persistence.records import Claim, Session
@@ -52,8 +54,7 @@ class Process:
     """The runs of one process, and the gate before them (R12, R13)."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
-        self.owner = f"{socket.gethostname()}:{self.pid}"
+        self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self.session = Session(pid=None, start=None)
         self.queues: tuple[str, ...] = ()
         self.default_queue = ""
@@ -162,22 +163,5 @@ class Process:
             return self._changed.wait_for(lambda: time.monotonic() - self.last_beat < age, timeout)
 
 
-_here: Process | None = None
-_making = threading.Lock()
-
-
-def here() -> Process:
-    """This process; a forked child gets one of its own."""
-    global _here
-    with _making:
-        if _here is None or _here.pid != os.getpid():
-            _here = Process()
-        return _here
-
-
-def _forget() -> None:
-    global _making
-    _making = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_forget)
+here: Final = PerProcess(Process)
+"""This process; a forked child gets one of its own."""

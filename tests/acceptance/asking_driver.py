@@ -63,7 +63,7 @@ class Driver:
             if run.status is RunStatus.INTERRUPTED:
                 self._answer(run, tell)
             if process.here().draining:  # another process takes over
-                process._here = None
+                process.here.start_afresh()
             try:
                 attend(self.run_id)
             except RunFailedError:

@@ -27,7 +27,7 @@ each_sort = pytest.mark.parametrize(
 def no_bells(stage: Stage) -> Iterator[None]:
     with silence():
         yield
-    process._here = None
+    process.here.start_afresh()
 
 
 @pytest.fixture
