@@ -22,7 +22,6 @@ from langgraph.checkpoint.base import (
     CheckpointMetadata,
     CheckpointTuple,
     DeltaChannelHistory,
-    get_checkpoint_id,
 )
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -37,18 +36,16 @@ from holdfast.persistence.saver.decoding import Row, config_of, tuple_of
 from holdfast.persistence.saver.encoding import (
     Params,
     checkpoint_params,
-    json_text,
     key_params,
     write_rows,
     writes_params,
 )
 from holdfast.persistence.saver.held import Batch, Held, finish
 from holdfast.persistence.saver.held import Key as HeldKey
+from holdfast.persistence.saver.reading import Listing, get_params
 from holdfast.persistence.sql import query
 
 T = TypeVar("T")
-
-_PAGE = 100  # checkpoints that list() reads at once
 
 
 class SyncSaver(BaseCheckpointSaver[str]):
@@ -187,12 +184,7 @@ class SyncSaver(BaseCheckpointSaver[str]):
 
         Raises TypeNotAllowedError, DatabaseUnreachableError.
         """
-        configurable = config["configurable"]
-        params = {
-            "thread_id": str(configurable["thread_id"]),
-            "checkpoint_ns": configurable.get("checkpoint_ns", ""),
-            "checkpoint_id": get_checkpoint_id(config),
-        }
+        params = get_params(config)
         rows = self._rows("saver_get", params)
         if not rows:
             return None
@@ -223,7 +215,7 @@ class SyncSaver(BaseCheckpointSaver[str]):
 
     def delete_thread(self, thread_id: str) -> None:
         """Delete all checkpoints, values and writes of the thread."""
-        self._execute("saver_delete_thread", {"thread_id": str(thread_id)})
+        self._execute("thread_delete_checkpoints", {"thread_id": str(thread_id)})
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints that the runs made, with what only they used. Reads the whole table."""
@@ -252,28 +244,12 @@ class SyncSaver(BaseCheckpointSaver[str]):
         before: RunnableConfig | None,
         limit: int | None,
     ) -> Iterator[Sequence[Row]]:
-        configurable = config["configurable"] if config else {}
-        thread_id = configurable.get("thread_id")
-        params: Params = {
-            "thread_id": None if thread_id is None else str(thread_id),
-            "checkpoint_ns": configurable.get("checkpoint_ns"),
-            "checkpoint_id": configurable.get("checkpoint_id"),
-            "before": get_checkpoint_id(before) if before else None,
-            "filter": json_text(filter, "filter") if filter else None,
-            "after_id": None,
-            "after_thread": None,
-            "after_ns": None,
-        }
-        left = None if limit is None else int(limit)
-        while left is None or left > 0:
-            size = _PAGE if left is None else min(_PAGE, left)
-            page = self._rows("saver_list", {**params, "limit": size}, prepare=False)
+        listing = Listing(config, filter, before, limit)
+        while (params := listing.next_page()) is not None:
+            page = self._rows("saver_list", params, prepare=False)
+            listing.take(page, asked=params)
             if page:
                 yield page
-            if len(page) < size:
-                return
-            params["after_thread"], params["after_ns"], params["after_id"] = page[-1][:3]
-            left = None if left is None else left - len(page)
 
     def _tuple(self, row: Row) -> CheckpointTuple:
         found = tuple_of(self.serde, row)
