@@ -49,8 +49,6 @@ class Interrupted:
     """The graph asks."""
 
     interrupts: tuple[Interrupt, ...]
-    nodes: Mapping[str, str]
-    """The names of the nodes that are waiting, by task id."""
     spec: GraphSpec
 
 
@@ -110,8 +108,7 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
                 stream.read(graph, sent, config, arguments)
             outcome = Finished(values=stream.latest)
             if stream.interrupts:
-                nodes = questions.asking_nodes(graph.get_state(config, subgraphs=True))
-                outcome = Interrupted(interrupts=tuple(stream.interrupts), nodes=nodes, spec=spec)
+                outcome = Interrupted(interrupts=tuple(stream.interrupts), spec=spec)
     except (GraphDrained, DatabaseUnreachableError):
         # An outage that outlasts a lease is no fault of the run's: whoever reaches the database goes on.
         return Drained()
@@ -163,7 +160,7 @@ def _attempt(claim: Claim, execution: Execution, spec: GraphSpec) -> Attempt:
     if claim.answers is not None:
         given = claim.answers.value or {}  # null: the state was updated instead of answering
         with ledger.pooled():
-            answers = questions.to_send(claim.run.thread_id, claim.run.questions, given, spec.allowlist)
+            answers = questions.to_send(claim.run.thread_id, claim.asked, given, spec.allowlist)
     return Attempt(
         run_id=claim.run.id,
         thread_id=claim.run.thread_id,
