@@ -24,9 +24,8 @@ from holdfast.graphs.spec import GraphSpec
 from holdfast.persistence import DjangoCache, DjangoSaver, DjangoStore, codec, ledger
 from holdfast.persistence.jsonb import storable
 from holdfast.persistence.records import Claim
-from holdfast.runner.runs import questions, writers
+from holdfast.runner.runs import executors, questions
 from holdfast.runner.runs.attempt import Attempt, attempt_scope
-from holdfast.runner.runs.boundary import TaskBoundary
 from holdfast.runner.runs.loop import OrmKeeper, loop
 from holdfast.runner.runs.process import Execution
 
@@ -34,7 +33,7 @@ AnyPregel = Pregel[Any, Any, Any, Any]
 
 logger = logging.getLogger("holdfast.execute")
 
-writers.install()
+executors.install()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,6 +167,7 @@ def _attempt(claim: Claim, execution: Execution, spec: GraphSpec) -> Attempt:
         alias=ledger.alias(),
         owner=claim.run.owner or "",
         fence=execution.fence,
+        control=execution.control,
         answers=answers,
     )
 
@@ -192,7 +192,7 @@ def _config(claim: Claim, execution: Execution, *, asynchronous: bool) -> Runnab
         "holdfast_delivery": run.deliveries,
         "holdfast_owner": run.owner,
     }
-    config["callbacks"] = [TaskBoundary(execution.control, execution.fence), execution.timeline]
+    config["callbacks"] = [execution.timeline]
     if asynchronous:
         config["callbacks"].append(OrmKeeper())
     config["run_name"] = f"graph:{run.graph}"
