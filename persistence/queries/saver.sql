@@ -63,13 +63,14 @@ WITH relaxed AS MATERIALIZED (
 SELECT count(*) FROM fence LEFT JOIN relaxed ON true;
 
 -- name: saver_put_writes
--- Stores the pending writes of one task. A repeated write keeps the first value, unless %(replace)s.
+-- Stores the pending writes of tasks at one checkpoint. A repeated write keeps the first value, unless %(replace)s.
 INSERT INTO checkpoint_writes
     (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
-SELECT %(thread_id)s::text, %(checkpoint_ns)s::text, %(checkpoint_id)s::text, %(task_id)s::text,
-       %(task_path)s::text, w.idx, w.channel, w.type, w.blob
-FROM unnest(%(indexes)b::int[], %(channels)b::text[], %(types)b::text[], %(blobs)b::bytea[])
-    AS w (idx, channel, type, blob)
+SELECT %(thread_id)s::text, %(checkpoint_ns)s::text, %(checkpoint_id)s::text, w.task_id, w.task_path,
+       w.idx, w.channel, w.type, w.blob
+FROM unnest(%(w_tasks)b::text[], %(w_paths)b::text[], %(w_indexes)b::int[], %(w_channels)b::text[],
+            %(w_types)b::text[], %(w_blobs)b::bytea[])
+    AS w (task_id, task_path, idx, channel, type, blob)
 ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
 DO UPDATE SET channel = EXCLUDED.channel, type = EXCLUDED.type, blob = EXCLUDED.blob
 WHERE %(replace)s::boolean;
@@ -83,10 +84,11 @@ WITH fence AS MATERIALIZED (
 ), written AS (
     INSERT INTO checkpoint_writes
         (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
-    SELECT %(thread_id)s::text, %(checkpoint_ns)s::text, %(checkpoint_id)s::text, %(task_id)s::text,
-           %(task_path)s::text, w.idx, w.channel, w.type, w.blob
-    FROM fence, unnest(%(indexes)b::int[], %(channels)b::text[], %(types)b::text[], %(blobs)b::bytea[])
-        AS w (idx, channel, type, blob)
+    SELECT %(thread_id)s::text, %(checkpoint_ns)s::text, %(checkpoint_id)s::text, w.task_id, w.task_path,
+           w.idx, w.channel, w.type, w.blob
+    FROM fence, unnest(%(w_tasks)b::text[], %(w_paths)b::text[], %(w_indexes)b::int[], %(w_channels)b::text[],
+                       %(w_types)b::text[], %(w_blobs)b::bytea[])
+        AS w (task_id, task_path, idx, channel, type, blob)
     ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
     DO UPDATE SET channel = EXCLUDED.channel, type = EXCLUDED.type, blob = EXCLUDED.blob
     WHERE %(replace)s::boolean

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import psycopg
@@ -35,11 +36,11 @@ from holdfast.persistence.saver.decoding import Row, config_of, tuple_of
 from holdfast.persistence.saver.encoding import (
     Params,
     checkpoint_params,
-    held_params,
+    key_params,
     write_rows,
     writes_params,
 )
-from holdfast.persistence.saver.held import Batch, Held
+from holdfast.persistence.saver.held import Batch, Held, finish
 from holdfast.persistence.saver.held import Key as HeldKey
 from holdfast.persistence.saver.reading import Listing, get_params
 from holdfast.persistence.sql import query
@@ -69,7 +70,7 @@ class SyncSaver(BaseCheckpointSaver[str]):
         self._connection = connection
         if connection is not None:
             arrays.register(connection)  # the pool's connections know the arrays of parameters already
-        self._held = Held()  # shared by copies, as the fence is
+        self._held = Held(self._store_writes)  # shared by copies, as the fence is
 
     def get_next_version(self, current: str | int | None, channel: None) -> str:
         """A version that sorts after ``current`` as text, in upstream's form."""
@@ -102,16 +103,20 @@ class SyncSaver(BaseCheckpointSaver[str]):
             faults.point("input-before-first-checkpoint")
         faults.point("checkpoint-before-commit")
         parent_id = params["parent_id"]
-        batches = self._held.take((thread_id, namespace, parent_id)) if parent_id else []
+        batches, before = self._held.take((thread_id, namespace, parent_id)) if parent_id else ([], [])
         error: BaseException | None = None
         try:
-            self._fenced("saver_put_fenced", {**params, **held_params(batches), "enter": enter}, fence)
+            for batch in before:
+                batch.stored.result()
+            written = writes_params(batches)
+            self._fenced("saver_put_fenced", {**params, **written, "enter": enter}, fence)
         except BaseException as raised:
             error = raised
             raise
         finally:
-            for batch in batches:
-                batch.finish(error)
+            finish(batches, error)
+        if batches:
+            faults.point("writes-after-commit")
         if enter:
             fence.entered = True
         fence.progressed = True
@@ -129,16 +134,45 @@ class SyncSaver(BaseCheckpointSaver[str]):
 
         Durable when it returns. Raises NotSerializableError, LeaseLostError, DatabaseUnreachableError.
         """
+        self._put_writes(config, writes, task_id, task_path).stored.result()
+
+    def put_writes_soon(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> Future[None]:
+        """As ``put_writes``, without waiting: the future is done when they are durable, or has the error."""
+        try:
+            return self._put_writes(config, writes, task_id, task_path).stored
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where the future is asked
+            failed: Future[None] = Future()
+            failed.set_exception(error)
+            return failed
+
+    def _put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
+    ) -> Batch:
         rows, replace = write_rows(self.serde, writes)
+        batch = Batch(task_id, task_path, rows)
+        key = _key(config)
+        if self.fence is not None:
+            self.fence.check_abandoned(task_id)
+            faults.point("writes-before-commit")
+            if not replace:
+                self._held.hold(key, batch)
+                return batch
+        self._store_writes(key, [batch], replace=replace)
+        batch.stored.set_result(None)
+        return batch
+
+    def _store_writes(self, key: HeldKey, batches: Sequence[Batch], *, replace: bool = False) -> None:
+        params = {**key_params(key), **writes_params(batches), "replace": replace}
         if self.fence is None:
-            self._execute("saver_put_writes", writes_params(config, task_id, task_path, rows, replace))
+            self._execute("saver_put_writes", params)
             return
-        self.fence.check_abandoned(task_id)
-        faults.point("writes-before-commit")
-        stored = not replace and self._held.offer(_key(config), Batch(task_id, task_path, rows))
-        if not stored:
-            params = writes_params(config, task_id, task_path, rows, replace)
-            self._fenced("saver_put_writes_fenced", params, self.fence)
+        self._fenced("saver_put_writes_fenced", params, self.fence)
         if not replace:  # a question that is asked again is no progress
             self.fence.progressed = True
         faults.point("writes-after-commit")
