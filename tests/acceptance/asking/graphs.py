@@ -18,6 +18,7 @@ from langgraph.types import interrupt
 from holdfast.graphs.registry import register
 from tests.acceptance.asking import deaths as deaths  # registers its graphs
 from tests.acceptance.asking import queries as queries
+from tests.acceptance.asking import stubborn as stubborn
 
 
 class State(TypedDict, total=False):
