@@ -7,7 +7,7 @@
                   │◀────────────── answer ───────────────┘            │
                   └◀───────────────────── retry ──────────────────────┘
 
-Each arrow is one statement of queries.sql, whose WHERE demands the state that it leads out of; no row
+Each arrow is one statement of ``queries/``, whose WHERE demands the state that it leads out of; no row
 means that somebody else was first, and is told as None or as a typed error, never repaired. Nothing
 here reads a state, decides, and writes. Every statement names the alias; none opens a connection of
 its own. Whoever gets rows back rings for them, after the commit: nothing here sends a message.

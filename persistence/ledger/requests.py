@@ -53,7 +53,7 @@ def insert(new: NewRun) -> Inserted:
             break
         if new.idempotency_key is not None and (earlier := _by_key(new.idempotency_key)):
             # The statement has made the thread before it met the key; one of our own naming nobody knows.
-            execute("retention_drop_thread", {"thread_id": new.thread_id})
+            execute("thread_drop", {"thread_id": new.thread_id})
             return Inserted(as_run(earlier), earlier["request_hash"], False)
         if new.multitask_strategy == "reject" and (busy := _unfinished(new.thread_id)):
             raise ThreadBusyError(

@@ -32,10 +32,10 @@ def roll_back() -> list[ThreadId]:
     freed = []
     for row in execute("run_rollbacks"):
         with in_transaction():
-            if not execute("run_lock_thread_alone", row):
+            if not execute("thread_lock_if_free", row):
                 continue
             execute("run_rollback_checkpoints", row)
-            execute("run_rollback_blobs", row)
+            execute("thread_delete_unused_blobs", row)
             if execute("run_free_thread", row):
                 freed.append(ThreadId(row["thread_id"]))
     return freed

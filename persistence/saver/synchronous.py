@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import psycopg
@@ -21,7 +22,6 @@ from langgraph.checkpoint.base import (
     CheckpointMetadata,
     CheckpointTuple,
     DeltaChannelHistory,
-    get_checkpoint_id,
 )
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -36,19 +36,17 @@ from holdfast.persistence.saver.decoding import Row, config_of, tuple_of
 from holdfast.persistence.saver.encoding import (
     Params,
     checkpoint_params,
-    held_params,
-    json_text,
+    key_params,
     write_rows,
     writes_params,
 )
-from holdfast.persistence.saver.held import Batch, Held
+from holdfast.persistence.saver.held import Batch, Held, finish
 from holdfast.persistence.saver.held import Key as HeldKey
 from holdfast.persistence.saver.order import follow
+from holdfast.persistence.saver.reading import Listing, get_params
 from holdfast.persistence.sql import query
 
 T = TypeVar("T")
-
-_PAGE = 100  # checkpoints that list() reads at once
 
 
 class SyncSaver(BaseCheckpointSaver[str]):
@@ -73,7 +71,7 @@ class SyncSaver(BaseCheckpointSaver[str]):
         self._connection = connection
         if connection is not None:
             arrays.register(connection)  # the pool's connections know the arrays of parameters already
-        self._held = Held()  # shared by copies, as the fence is
+        self._held = Held(self._store_writes)  # shared by copies, as the fence is
 
     def get_next_version(self, current: str | int | None, channel: None) -> str:
         """A version that sorts after ``current`` as text, in upstream's form."""
@@ -106,16 +104,20 @@ class SyncSaver(BaseCheckpointSaver[str]):
             faults.point("input-before-first-checkpoint")
         faults.point("checkpoint-before-commit")
         parent_id = params["parent_id"]
-        batches = self._held.take((thread_id, namespace, parent_id)) if parent_id else []
+        batches, before = self._held.take((thread_id, namespace, parent_id)) if parent_id else ([], [])
         error: BaseException | None = None
         try:
-            self._fenced("saver_put_fenced", {**params, **held_params(batches), "enter": enter}, fence)
+            for batch in before:
+                batch.stored.result()
+            written = writes_params(batches)
+            self._fenced("saver_put_fenced", {**params, **written, "enter": enter}, fence)
         except BaseException as raised:
             error = raised
             raise
         finally:
-            for batch in batches:
-                batch.finish(error)
+            finish(batches, error)
+        if batches:
+            faults.point("writes-after-commit")
         if enter:
             fence.entered = True
         fence.progressed = True
@@ -133,16 +135,45 @@ class SyncSaver(BaseCheckpointSaver[str]):
 
         Durable when it returns. Raises NotSerializableError, LeaseLostError, DatabaseUnreachableError.
         """
+        self._put_writes(config, writes, task_id, task_path).stored.result()
+
+    def put_writes_soon(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> Future[None]:
+        """As ``put_writes``, without waiting: the future is done when they are durable, or has the error."""
+        try:
+            return self._put_writes(config, writes, task_id, task_path).stored
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where the future is asked
+            failed: Future[None] = Future()
+            failed.set_exception(error)
+            return failed
+
+    def _put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
+    ) -> Batch:
         rows, replace = write_rows(self.serde, writes)
+        batch = Batch(task_id, task_path, rows)
+        key = _key(config)
+        if self.fence is not None:
+            self.fence.check_abandoned(task_id)
+            faults.point("writes-before-commit")
+            if not replace:
+                self._held.hold(key, batch)
+                return batch
+        self._store_writes(key, [batch], replace=replace)
+        batch.stored.set_result(None)
+        return batch
+
+    def _store_writes(self, key: HeldKey, batches: Sequence[Batch], *, replace: bool = False) -> None:
+        params = {**key_params(key), **writes_params(batches), "replace": replace}
         if self.fence is None:
-            self._execute("saver_put_writes", writes_params(config, task_id, task_path, rows, replace))
+            self._execute("saver_put_writes", params)
             return
-        self.fence.check_abandoned(task_id)
-        faults.point("writes-before-commit")
-        stored = not replace and self._held.offer(_key(config), Batch(task_id, task_path, rows))
-        if not stored:
-            params = writes_params(config, task_id, task_path, rows, replace)
-            self._fenced("saver_put_writes_fenced", params, self.fence)
+        self._fenced("saver_put_writes_fenced", params, self.fence)
         if not replace:  # a question that is asked again is no progress
             self.fence.progressed = True
         faults.point("writes-after-commit")
@@ -154,12 +185,7 @@ class SyncSaver(BaseCheckpointSaver[str]):
 
         Raises TypeNotAllowedError, DatabaseUnreachableError.
         """
-        configurable = config["configurable"]
-        params = {
-            "thread_id": str(configurable["thread_id"]),
-            "checkpoint_ns": configurable.get("checkpoint_ns", ""),
-            "checkpoint_id": get_checkpoint_id(config),
-        }
+        params = get_params(config)
         rows = self._rows("saver_get", params)
         if not rows:
             return None
@@ -191,7 +217,7 @@ class SyncSaver(BaseCheckpointSaver[str]):
 
     def delete_thread(self, thread_id: str) -> None:
         """Delete all checkpoints, values and writes of the thread."""
-        self._execute("saver_delete_thread", {"thread_id": str(thread_id)})
+        self._execute("thread_delete_checkpoints", {"thread_id": str(thread_id)})
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints that the runs made, with what only they used. Reads the whole table."""
@@ -220,28 +246,12 @@ class SyncSaver(BaseCheckpointSaver[str]):
         before: RunnableConfig | None,
         limit: int | None,
     ) -> Iterator[Sequence[Row]]:
-        configurable = config["configurable"] if config else {}
-        thread_id = configurable.get("thread_id")
-        params: Params = {
-            "thread_id": None if thread_id is None else str(thread_id),
-            "checkpoint_ns": configurable.get("checkpoint_ns"),
-            "checkpoint_id": configurable.get("checkpoint_id"),
-            "before": get_checkpoint_id(before) if before else None,
-            "filter": json_text(filter, "filter") if filter else None,
-            "after_id": None,
-            "after_thread": None,
-            "after_ns": None,
-        }
-        left = None if limit is None else int(limit)
-        while left is None or left > 0:
-            size = _PAGE if left is None else min(_PAGE, left)
-            page = self._rows("saver_list", {**params, "limit": size}, prepare=False)
+        listing = Listing(config, filter, before, limit)
+        while (params := listing.next_page()) is not None:
+            page = self._rows("saver_list", params, prepare=False)
+            listing.take(page, asked=params)
             if page:
                 yield page
-            if len(page) < size:
-                return
-            params["after_thread"], params["after_ns"], params["after_id"] = page[-1][:3]
-            left = None if left is None else left - len(page)
 
     def _tuple(self, row: Row) -> CheckpointTuple:
         found = tuple_of(self.serde, row)

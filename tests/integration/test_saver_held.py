@@ -43,7 +43,8 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(held, "HOLD", 10.0)
+    """No time is up before the checkpoint comes."""
+    monkeypatch.setattr(held, "flush_later", lambda *later: None)
 
 
 class Waiting(threading.Thread):
@@ -130,6 +131,64 @@ def test_a_checkpoint_takes_only_the_writes_of_the_one_before_it() -> None:
     saver.put(child, third, {}, versions)
     other.join(10)
     assert other.error is None
+
+
+def test_p3_what_several_siblings_have_left_is_stored_in_one_statement(
+    statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fence = claim()
+    saver = DjangoSaver(fence=fence)
+    first, versions = a_checkpoint(saver, n=1)
+    config = saver.put(config_for(fence.thread_id), first, {}, versions)
+    statements.clear()
+    later: list[Any] = []
+    monkeypatch.setattr(
+        held, "flush_later", lambda seconds, is_waiting, flush: later.append((is_waiting, flush))
+    )
+    futures = [saver.put_writes_soon(config, [("n", n), ("m", [n])], f"task-{n}") for n in range(5)]
+    futures.append(saver.put_writes_soon(config, [("n", 7), ("m", [7])], "task-0"))  # the first stays
+    assert all(is_waiting() for is_waiting, _ in later)
+    later[0][1]()
+    assert all(future.done() and future.exception() is None for future in futures)
+    assert not any(is_waiting() for is_waiting, _ in later)
+    assert statements == ["saver_put_writes_fenced"]
+    found = saver.get_tuple(config)
+    assert found is not None
+    assert found.pending_writes == [
+        (f"task-{n}", channel, value) for n in range(5) for channel, value in (("n", n), ("m", [n]))
+    ]
+
+
+def test_p3_a_checkpoint_is_not_stored_before_the_writes_that_are_on_their_way(
+    statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Upstream stores them in any order (#8039); a crash in between would leave the step without its writes."""
+    fence = claim()
+    saver = DjangoSaver(fence=fence)
+    first, versions = a_checkpoint(saver, n=1)
+    config = saver.put(config_for(fence.thread_id), first, {}, versions)
+    statements.clear()
+    started, go_on = threading.Event(), threading.Event()
+    store = saver._held._store
+
+    def slow(key: Any, batches: Any) -> None:
+        started.set()
+        assert go_on.wait(10)
+        store(key, batches)
+
+    monkeypatch.setattr(saver._held, "_store", slow)
+    on_its_way = saver.put_writes_soon(config, [("n", 2)], "task")
+    assert started.wait(10)
+    second, versions = a_checkpoint(saver, n=2)
+    put = threading.Thread(target=saver.put, args=(config, second, {}, versions))
+    put.start()
+    put.join(0.2)
+    assert put.is_alive()
+    assert statements == []
+    go_on.set()
+    put.join(10)
+    assert on_its_way.done()
+    assert statements == ["saver_put_writes_fenced", "saver_put_fenced"]
 
 
 @pytest.mark.usefixtures("patient")

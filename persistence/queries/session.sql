@@ -1,0 +1,19 @@
+-- What a connection is told, or asked, before anything else (connections/opening.py, checks.py).
+
+-- name: session_guard
+-- The limits of R11 and the isolation of R2, where the server knows the setting.
+SELECT set_config(s.name, v.value, false)
+FROM (VALUES
+    ('idle_in_transaction_session_timeout', %(idle)s::text),
+    ('client_connection_check_interval', %(check)s::text),
+    ('default_transaction_isolation', 'read committed')
+) AS v (name, value)
+JOIN pg_settings s ON s.name = v.name;
+
+-- name: session_assume_role
+-- What Django does with OPTIONS["assume_role"].
+SELECT set_config('role', %(role)s::text, false);
+
+-- name: session_missing_tables
+-- Which of the named tables the connection's search path does not lead to.
+SELECT name FROM unnest(%(names)s::text[]) AS name WHERE to_regclass(quote_ident(name)) IS NULL ORDER BY name;
