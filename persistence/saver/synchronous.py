@@ -42,6 +42,7 @@ from holdfast.persistence.saver.encoding import (
 )
 from holdfast.persistence.saver.held import Batch, Held, finish
 from holdfast.persistence.saver.held import Key as HeldKey
+from holdfast.persistence.saver.order import follow
 from holdfast.persistence.saver.reading import Listing, get_params
 from holdfast.persistence.sql import query
 
@@ -189,6 +190,7 @@ class SyncSaver(BaseCheckpointSaver[str]):
         if not rows:
             return None
         found = self._tuple(rows[0])
+        follow(found.checkpoint["id"])
         if self.fence is not None and params["thread_id"] == self.fence.thread_id:
             self.fence.note_durable(params["checkpoint_ns"], found.checkpoint["id"])
         return found
