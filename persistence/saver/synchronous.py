@@ -38,6 +38,7 @@ from holdfast.persistence.saver.encoding import (
     writes_params,
 )
 from holdfast.persistence.saver.held import Batch, Held, Key
+from holdfast.persistence.saver.order import follow
 from holdfast.persistence.saver.reading import Listing, get_params
 from holdfast.persistence.saver.statements import Statements
 from holdfast.persistence.saver.writing import storing_checkpoint
@@ -156,6 +157,7 @@ class SyncSaver(BaseCheckpointSaver[str]):
         if not rows:
             return None
         found = self._tuple(rows[0])
+        follow(found.checkpoint["id"])
         if self.fence is not None and params["thread_id"] == self.fence.thread_id:
             self.fence.note_durable(params["checkpoint_ns"], found.checkpoint["id"])
         return found

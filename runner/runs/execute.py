@@ -26,6 +26,7 @@ from holdfast.persistence.jsonb import storable
 from holdfast.persistence.records import Claim
 from holdfast.runner.runs import executors, questions
 from holdfast.runner.runs.attempt import Attempt, attempt_scope
+from holdfast.runner.runs.exits import told_to_go
 from holdfast.runner.runs.loop import OrmKeeper, loop
 from holdfast.runner.runs.process import Execution
 
@@ -70,9 +71,16 @@ class Failed:
             "type": kind.__qualname__
             if kind.__module__ == "builtins"
             else f"{kind.__module__}.{kind.__qualname__}",
-            "message": storable(str(self.exception)[:2000]),
+            "message": storable(_text(self.exception)[:2000]),
             "traceback": storable("".join(traceback.format_exception(self.exception))[-8000:]),
         }
+
+
+def _text(exception: BaseException) -> str:
+    try:
+        return str(exception)
+    except Exception as error:  # noqa: BLE001 - the user's class; its run fails all the same
+        return f"(its text cannot be had: {type(error).__name__})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +119,11 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
     except (GraphDrained, DatabaseUnreachableError):
         # An outage that outlasts a lease is no fault of the run's: whoever reaches the database goes on.
         return Drained()
-    except Exception as error:  # noqa: BLE001 - the boundary of the task: whatever a graph raises fails its run
+    except (
+        BaseException
+    ) as error:  # the boundary of the task: whatever a graph raises, an exit too, fails its run
+        if told_to_go(error):
+            raise
         outcome = Lost() if isinstance(error, LeaseLostError) else Failed(exception=error)
     if execution.fence.lost:
         return Lost()

@@ -13,6 +13,7 @@ import contextvars
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Final, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -62,7 +63,14 @@ class Loop:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(_Threads(MOST_THREADS, thread_name_prefix="holdfast-loop"))
-        threading.Thread(target=self._loop.run_forever, name="holdfast-loop", daemon=True).start()
+        threading.Thread(target=self._run, name="holdfast-loop", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            # asyncio hands a task's exit to whoever awaits it, and lets it through here as well: without
+            # another round all other async graphs of the process would stand still for ever.
+            with suppress(SystemExit, KeyboardInterrupt):
+                self._loop.run_forever()
 
     def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run the coroutine there, and wait for it, with this thread's context variables."""

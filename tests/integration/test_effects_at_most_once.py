@@ -149,6 +149,13 @@ def test_p4_an_exception_out_of_the_body_is_in_doubt_whatever_the_retry_policy()
     assert mail.sent == ["ada", "ada"]
 
 
+def test_p4_an_odd_character_in_the_exception_does_not_keep_the_run_from_asking() -> None:
+    mail = Mail(ConnectionError("reset by \0 or \ud800"))
+    asked = question(execute(job_of(mail), "ada", claim()))
+    assert asked.value["why"] == "ConnectionError: reset by \ufffd or \ufffd"
+    assert [row["state"] for row in Effect.objects.values("state")] == ["in_doubt"]
+
+
 def test_p4_a_question_inside_the_body_does_not_run_it_twice() -> None:
     bodies: list[str] = []
 
