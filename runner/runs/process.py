@@ -61,6 +61,7 @@ class Process:
         self.session = Session(pid=None, start=None)
         self.queues: tuple[str, ...] = ()
         self.default_queue = ""
+        self.graphs: tuple[tuple[str, str], ...] = ()
         self.beating = False
         self.last_beat = 0.0
         self.idle_since = time.monotonic()
