@@ -13,7 +13,7 @@ from holdfast.persistence.connections.orm import (
     is_lent,
     lending_django,
 )
-from holdfast.persistence.connections.outages import Patience, aexecuting, is_passing, retrying
+from holdfast.persistence.connections.outages import Patience, aexecuting, has_idled, is_passing, retrying
 from holdfast.persistence.connections.pools import Pool, close_pools, lending, pool
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "conninfo",
     "drop_dead_django_connections",
     "guard_session",
+    "has_idled",
     "is_lent",
     "is_passing",
     "lending",
