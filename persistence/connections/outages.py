@@ -51,12 +51,13 @@ class Patience:
         self._deadline: float | None = None
 
     def wait(self) -> bool:
-        """Pause, as there is no event that tells of a server's return; False at once if the time is over."""
+        """Pause; False at once if the time is over."""
         now = time.monotonic()
         self._deadline = self._deadline or now + self.seconds
         if now + self._pause > self._deadline:
             return False
-        time.sleep(self._pause * random.uniform(0.7, 1.3))  # noqa: S311 - spreads retries, guards nothing
+        spread = random.uniform(0.7, 1.3)  # noqa: S311 - spreads retries, guards nothing
+        time.sleep(self._pause * spread)  # no event tells of a server's return
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
         return True
 

@@ -30,7 +30,7 @@ def storing_checkpoint(fence: Fence, held: Held, params: Params) -> Iterator[tup
     error: BaseException | None = None
     try:
         yield {**params, **writes_params(along), "enter": enter}, before
-    except BaseException as raised:
+    except BaseException as raised:  # it is the error, too, of those whose writes went along
         error = raised
         raise
     finally:

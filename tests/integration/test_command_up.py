@@ -178,7 +178,7 @@ def test_up_from_the_first_line_to_the_last(
     assert not (home / "env").exists()
 
 
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"  # until killed
 SUPERVISE = """
 import sys
 from holdfast.runner.supervisor import Service, Supervisor
@@ -228,7 +228,7 @@ def test_a_child_that_will_not_stop_is_killed_with_what_it_started(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent died")
 def test_the_children_of_a_killed_supervisor_end_too(supervised: Callable[..., Terminal]) -> None:
-    terminal = supervised("import time; print('here', flush=True); time.sleep(600)")
+    terminal = supervised("import time; print('here', flush=True); time.sleep(600)")  # until told to end
     terminal.until("0 here")
     family = terminal.family()
     terminal.process.kill()

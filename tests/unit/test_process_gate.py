@@ -18,9 +18,9 @@ def entered(place: AbstractContextManager[Place | None]) -> Place | None:
 
 def waiting(process: Process, work: Callable[[], Any], pool: ThreadPoolExecutor) -> Future[Any]:
     """The work on another thread, once that thread waits for the gate."""
-    before = len(process._changed._waiters)  # type: ignore[attr-defined]
+    before = len(process._changed._waiters)
     future = pool.submit(work)
-    while len(process._changed._waiters) == before and not future.done():  # type: ignore[attr-defined]
+    while len(process._changed._waiters) == before and not future.done():
         pass
     return future
 
