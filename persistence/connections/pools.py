@@ -7,9 +7,10 @@ of after a pool's back-off.
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import psycopg
@@ -20,17 +21,18 @@ from holdfast.conf import settings
 from holdfast.per_process import PerProcess
 from holdfast.persistence import arrays
 from holdfast.persistence.connections.opening import Connection, connect
+from holdfast.persistence.connections.places import Places
 
 _IN_TRANSACTION = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 
 
 class Pool:
-    """At most ``size`` connections of one alias in one process; each is used by one thread at a time."""
+    """At most ``size`` connections of one alias in one process; each is used by one thread or task at a time."""
 
     def __init__(self, alias: str, size: int) -> None:
         self.alias = alias
         self.size = size
-        self._places = threading.BoundedSemaphore(size)
+        self._places = Places(size)
         self._idle: list[Connection] = []
         self.lent: Connection | None = None
         """The one connection that is handed out instead, while ``lending`` lasts."""
@@ -45,15 +47,36 @@ class Pool:
         if self.lent is not None:
             yield self.lent
             return
-        with self._places:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
+        self._places.take()
+        try:
+            if (connection := self._idle_one()) is None:
                 connection = connect(self.alias)
             try:
                 yield connection
             finally:
                 self._put_back(connection)
+        finally:
+            self._places.give()
+
+    @asynccontextmanager
+    async def aconnection(self) -> AsyncIterator[Connection]:
+        """As ``connection``, for an asyncio task, which drives it with ``aexecute``. Never the lent one."""
+        await self._places.atake()
+        try:
+            if (connection := self._idle_one()) is None:
+                connection = await asyncio.to_thread(connect, self.alias)
+            try:
+                yield connection
+            finally:
+                self._put_back(connection)
+        finally:
+            self._places.give()
+
+    def _idle_one(self) -> Connection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
 
     def _put_back(self, connection: Connection) -> None:
         if not connection.closed:

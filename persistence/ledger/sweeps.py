@@ -86,12 +86,15 @@ def sweep_deadlines() -> list[Run]:
     return [as_run(row) for row in execute("run_sweep_deadlines")]
 
 
-def bells(*, queues: Sequence[str], default_queue: str, idle: bool) -> list[Bell]:
-    """Stamp and return the bells that are due or taken for lost (R15, R16)."""
+def bells(
+    *, queues: Sequence[str], default_queue: str, known: Sequence[tuple[str, str]], idle: bool
+) -> list[Bell]:
+    """Stamp and return the bells that are due or taken for lost (R15, R16), of ``known`` graphs and versions."""
     conf = settings()
     parameters = {
         "queues": list(queues),
         "default_queue": default_queue,
+        "known": [f"{name}@{version}" for name, version in known],
         "idle": idle,
         "idle_seconds": conf.BELL_IDLE,
         "max_seconds": conf.BELL_MAX,

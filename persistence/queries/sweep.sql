@@ -87,11 +87,14 @@ RETURNING r.*;
 -- name: run_bells
 -- Stamps the claimable runs whose bell is due (R15) or was lost (R16): one that became due, and one that
 -- nobody answered for a while, a short one where a consumer idles, else a long one that doubles. bell_at is
--- when the next bell is due though all are busy, so that a backlog costs the sweep one look at an index.
+-- when the next bell is due though all are busy, so that a backlog costs the sweep one look at an index. Runs of
+-- graphs that the ringing process does not know, of another deploy or of none, are left to those that do: nobody
+-- would answer, and a thousand of them would leave no bell for the others.
 WITH due AS MATERIALIZED (
     SELECT r.id FROM holdfast_run r
     WHERE r.status = 'queued' AND r.not_before <= (SELECT holdfast_now())
         AND coalesce(r.queue, %(default_queue)s) = ANY(%(queues)s)
+        AND r.graph || '@' || r.version = ANY(%(known)s)
         AND (
             r.bell_at <= (SELECT holdfast_now())
             OR (%(idle)s AND r.rung_at < (SELECT holdfast_now() - make_interval(secs => %(idle_seconds)s)))

@@ -34,7 +34,10 @@ def sweep(process: Process, *, judge: bool) -> None:
     roll_back()
     if process.queues:
         idle = process.idle_for() >= IDLE_SECONDS
-        dispatch.ring_all(ledger.bells(queues=process.queues, default_queue=process.default_queue, idle=idle))
+        due = ledger.bells(
+            queues=process.queues, default_queue=process.default_queue, known=process.graphs, idle=idle
+        )
+        dispatch.ring_all(due)
 
 
 def roll_back() -> None:
