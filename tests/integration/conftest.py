@@ -1,8 +1,10 @@
-"""Fixtures of the tests on a database. What each test leaves behind is nothing: no pool of Holdfast's stays open."""
+"""Fixtures that several modules use. What each test leaves behind is nothing: no pool of Holdfast's stays open."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,3 +39,13 @@ def at_hours(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
     move(2)
     return move
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> dict[str, str]:
+    """The environment of a bare machine: nothing set, a home of its own."""
+    dropped = ("DATABASE_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE", "BROKER_URL")
+    kept = {
+        key: value for key, value in os.environ.items() if key not in dropped and not key.startswith("PG")
+    }
+    return {**kept, "HOLDFAST_HOME": str(tmp_path / "home"), "COLUMNS": "160"}

@@ -75,16 +75,6 @@ class Terminal:
 
 
 @pytest.fixture
-def bare(tmp_path: Path) -> dict[str, str]:
-    """The environment of a bare machine: nothing set, a home of its own."""
-    dropped = ("DATABASE_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE", "BROKER_URL")
-    kept = {
-        key: value for key, value in os.environ.items() if key not in dropped and not key.startswith("PG")
-    }
-    return {**kept, "HOLDFAST_HOME": str(tmp_path / "home"), "COLUMNS": "160"}
-
-
-@pytest.fixture
 def ports() -> tuple[int, int]:
     return free_port(), free_port()
 
