@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from holdfast import faults
 from holdfast.persistence.fence import Fence
-from holdfast.persistence.saver.encoding import Params, writes_params
-from holdfast.persistence.saver.held import Batch, Held, finish
+from holdfast.persistence.saver.encoding import Batch, Params, writes_params
+from holdfast.persistence.saver.held import Held, finish
 
 
 @contextmanager
