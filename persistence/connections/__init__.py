@@ -6,6 +6,7 @@ lends one (``lending``).
 
 from __future__ import annotations
 
+from holdfast.persistence.connections.direct import Statement, run_in_savepoint, run_together
 from holdfast.persistence.connections.opening import Connection, connect, conninfo, guard_session
 from holdfast.persistence.connections.orm import (
     close_django_connections,
@@ -20,6 +21,7 @@ __all__ = [
     "Connection",
     "Patience",
     "Pool",
+    "Statement",
     "close_django_connections",
     "close_pools",
     "connect",
@@ -32,4 +34,6 @@ __all__ = [
     "lending_django",
     "pool",
     "retrying",
+    "run_in_savepoint",
+    "run_together",
 ]

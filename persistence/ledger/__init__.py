@@ -28,11 +28,10 @@ from holdfast.persistence.ledger.attempts import (
     settle,
     wants_solitude,
 )
+from holdfast.persistence.ledger.inserts import Inserted, insert, insert_alone, stands_alone
 from holdfast.persistence.ledger.requests import (
-    Inserted,
     answer,
     get,
-    insert,
     request_cancel,
     requeue_updated,
     retry,
@@ -40,7 +39,7 @@ from holdfast.persistence.ledger.requests import (
     runs,
     steps,
 )
-from holdfast.persistence.ledger.rows import bell
+from holdfast.persistence.ledger.rows import bell, first_bell
 from holdfast.persistence.ledger.statements import DATABASE_ERRORS, alias, is_lost, pooled, retried
 from holdfast.persistence.ledger.sweeps import (
     Lost,
@@ -72,6 +71,7 @@ __all__ = [
     "bells",
     "claim",
     "drop_stale_requests",
+    "first_bell",
     "fork_thread",
     "freed_thread",
     "get",
@@ -80,6 +80,7 @@ __all__ = [
     "has_state",
     "holder",
     "insert",
+    "insert_alone",
     "is_lost",
     "lock_thread",
     "pass_on",
@@ -96,6 +97,7 @@ __all__ = [
     "roll_back",
     "runs",
     "settle",
+    "stands_alone",
     "steps",
     "sweep_deadlines",
     "sweep_lost",

@@ -20,24 +20,31 @@ SELECT pg_advisory_xact_lock(hashtext('holdfast_broker_schema'));
 SELECT holdfast_broker_channel(%(queue)s);
 
 -- name: publish
--- One copy for each queue that is bound to the exchange by this routing key, and for each of the
--- queues that the caller names itself; wakes their consumers once the transaction commits.
-WITH target AS (
-    SELECT b.queue FROM holdfast_broker_binding AS b
-     WHERE b.exchange = %(exchange)s
+-- Messages, as a list of JSON objects: one copy of each for every queue that is bound to its exchange by
+-- its routing key, and for those that the caller names itself; in the order of the list. Wakes their
+-- consumers once the transaction commits.
+WITH message AS MATERIALIZED (
+    SELECT given.*, row_number() OVER () AS number
+      FROM json_to_recordset(%(messages)s::json) AS given
+           (exchange text, routing_key text, queues text[], priority smallint, payload text, ttl double precision)
+), target AS (
+    SELECT m.number, b.queue
+      FROM message AS m JOIN holdfast_broker_binding AS b ON b.exchange = m.exchange
        AND CASE b.kind WHEN 'fanout' THEN true
-                       WHEN 'topic' THEN %(routing_key)s ~ b.pattern
-                       ELSE b.routing_key = %(routing_key)s END
+                       WHEN 'topic' THEN m.routing_key ~ b.pattern
+                       ELSE b.routing_key = m.routing_key END
     UNION
-    SELECT unnest(%(queues)s::text[])
+    SELECT m.number, unnest(m.queues) FROM message AS m
 ), put AS (
     INSERT INTO holdfast_broker_message (queue, priority, payload, expires_at)
-    SELECT t.queue, %(priority)s, %(payload)s,
-           clock_timestamp() + least(q.message_ttl, %(ttl)s::double precision * interval '1 second')
-      FROM target AS t LEFT JOIN holdfast_broker_queue AS q ON q.name = t.queue
+    SELECT t.queue, m.priority, m.payload,
+           clock_timestamp() + least(q.message_ttl, m.ttl * interval '1 second')
+      FROM target AS t JOIN message AS m USING (number)
+      LEFT JOIN holdfast_broker_queue AS q ON q.name = t.queue
+     ORDER BY m.number
     RETURNING queue
 )
-SELECT count(pg_notify(holdfast_broker_channel(put.queue), '')) FROM put;
+SELECT count(pg_notify(holdfast_broker_channel(put.queue), '')) FROM (SELECT DISTINCT queue FROM put) AS put;
 
 -- name: take
 -- The next messages of all the queues, by priority, then each queue in its turn, and this session

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from queue import Empty
 from typing import Any
 from uuid import uuid4
@@ -82,6 +83,27 @@ def test_messages_come_in_order_and_the_higher_priority_first(broker: Broker) ->
     for number, priority in enumerate([0, 5, 0, 9]):
         put(connection, "q", number, priority=priority)
     assert [body(connection, "q") for _ in range(5)] == [3, 1, 0, 2, None]
+
+
+def test_a_batch_is_put_in_by_one_statement_in_its_order(broker: Broker) -> None:
+    connection = broker.connect()
+    producer = Producer(connection.default_channel)
+    queue = Queue("q", Exchange("q", "topic"), "q.#")
+    assert producer.supports_batch_publish
+    with producer.batch() as batch:
+        producer.publish("a", exchange="q", routing_key="q.a", declare=[queue])
+        producer.publish("b", exchange="", routing_key="q")
+        producer.publish("other", exchange="", routing_key="other", expiration=60)
+        assert broker.ask("SELECT count(*) FROM holdfast_broker_message") == 0
+        batch.flush()
+        assert broker.ask("SELECT count(DISTINCT xmin::text) FROM holdfast_broker_message") == 1
+        producer.publish("c", exchange="", routing_key="q")
+    assert [body(connection, "q") for _ in range(4)] == ["a", "b", "c", None]
+    assert broker.ask("SELECT expires_at IS NOT NULL FROM holdfast_broker_message WHERE queue = 'other'")
+    with suppress(ZeroDivisionError), producer.batch():
+        producer.publish("lost", exchange="", routing_key="q")
+        _ = 1 / 0
+    assert body(connection, "q") is None
 
 
 def test_a_take_that_was_planned_on_an_empty_table_reads_no_backlog(broker: Broker) -> None:
