@@ -106,6 +106,10 @@ SELECT id, graph, version, thread_id, status, queue, priority, metadata, idempot
     result_type, result
 FROM holdfast_run WHERE id = %(id)s;
 
+-- name: run_glance
+-- Whether a run is worth reading again, for who waits for it.
+SELECT status, deliveries FROM holdfast_run WHERE id = %(id)s;
+
 -- name: run_displace
 -- Asks every unfinished run of the thread but the new one to end (strategies interrupt and rollback).
 INSERT INTO holdfast_cancel_request (run_id, rollback, reason, requested_at)

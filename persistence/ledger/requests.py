@@ -16,7 +16,7 @@ from holdfast.persistence.ledger.statements import (
     savepoint,
     sqlstate,
 )
-from holdfast.persistence.models.runs import RunRow, Step
+from holdfast.persistence.models.runs import RunRow, RunStatus, Step
 from holdfast.persistence.records import Run, StepRecord
 
 
@@ -25,6 +25,13 @@ def get(run_id: RunId) -> Run:
     if not (rows := execute_direct("run_get", {"id": run_id})):
         raise _not_found(run_id)
     return as_run(rows[0])
+
+
+def glance(run_id: RunId) -> tuple[RunStatus, int]:
+    """Its status and how often it was claimed: what changes whenever anything does. Raises RunNotFoundError."""
+    if not (rows := execute_direct("run_glance", {"id": run_id})):
+        raise _not_found(run_id)
+    return RunStatus(rows[0]["status"]), rows[0]["deliveries"]
 
 
 def _not_found(run_id: RunId) -> RunNotFoundError:
