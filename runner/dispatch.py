@@ -7,17 +7,17 @@ costs its caller at most RING_TIMEOUT. The sweep rings again for what was not he
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from celery import Celery, current_app
 from django.db import transaction
 
 from holdfast.conf import settings
+from holdfast.per_process import PerProcess
 from holdfast.persistence.records import Bell
 
 logger = logging.getLogger("holdfast.dispatch")
@@ -225,11 +225,4 @@ def _let_go(producer: Any) -> None:
         logger.debug("closing a broken connection: %s", error)
 
 
-_the_ringer: tuple[int, _Ringer] | None = None
-
-
-def _ringer() -> _Ringer:
-    global _the_ringer
-    if _the_ringer is None or _the_ringer[0] != os.getpid():  # a thread does not survive a fork
-        _the_ringer = (os.getpid(), _Ringer())
-    return _the_ringer[1]
+_ringer: Final = PerProcess(_Ringer)

@@ -7,17 +7,17 @@ of after a pool's back-off.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
 from psycopg.pq import TransactionStatus
 
 from holdfast.conf import settings
+from holdfast.per_process import PerProcess
 from holdfast.persistence import arrays
 from holdfast.persistence.connections.opening import Connection, connect
 
@@ -82,50 +82,44 @@ class Pool:
         self.drop_idle()
 
 
-_lock = threading.Lock()
-_pools: dict[str, tuple[tuple[Any, ...], Pool]] = {}
-_owner = os.getpid()
-# Pools of the parent process. They are kept, as closing or collecting one here would end the
-# parent's sessions on the socket that both processes share.
-_inherited: list[Any] = []
+class _Pools:
+    """Those of one process, each with the server and database that it was opened for."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_alias: dict[str, tuple[tuple[Any, ...], Pool]] = {}
+
+    def of(self, alias: str, target: tuple[Any, ...]) -> Pool:
+        found = self._by_alias.get(alias)
+        if found is not None and found[0] == target:
+            return found[1]
+        with self._lock:
+            found = self._by_alias.get(alias)
+            if found is None or found[0] != target:
+                if found is not None:
+                    found[1].close()
+                found = self._by_alias[alias] = (target, Pool(alias, settings().POOL_SIZE))
+        return found[1]
+
+    def close(self) -> None:
+        with self._lock:
+            for _, each in self._by_alias.values():
+                each.close()
+            self._by_alias.clear()
+
+
+_pools: Final = PerProcess(_Pools)
 
 
 def pool(alias: str = DEFAULT_DB_ALIAS) -> Pool:
     """The pool of that alias in this process, opened lazily. Raises ConfigurationError when it is used."""
-    global _owner, _pools
-    if _owner != os.getpid():
-        with _lock:
-            if _owner != os.getpid():
-                _inherited.append(_pools)
-                _pools, _owner = {}, os.getpid()
     live = connections.settings.get(alias, {})
-    target = tuple(live.get(key) for key in ("NAME", "HOST", "PORT", "USER"))
-    found = _pools.get(alias)
-    if found is not None and found[0] == target:
-        return found[1]
-    with _lock:
-        found = _pools.get(alias)
-        if found is None or found[0] != target:
-            if found is not None:
-                found[1].close()
-            found = _pools[alias] = (target, Pool(alias, settings().POOL_SIZE))
-    return found[1]
-
-
-def _renew_lock() -> None:
-    global _lock
-    _lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_renew_lock)
+    return _pools().of(alias, tuple(live.get(key) for key in ("NAME", "HOST", "PORT", "USER")))
 
 
 def close_pools() -> None:
     """Close every pool of this process; the next use opens new ones."""
-    with _lock:
-        for _, each in _pools.values():
-            each.close()
-        _pools.clear()
+    _pools().close()
 
 
 @contextmanager

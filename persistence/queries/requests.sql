@@ -52,12 +52,14 @@ ON CONFLICT (run_id) DO UPDATE SET rollback = holdfast_cancel_request.rollback O
 
 -- name: run_answer
 -- Records the answers and queues the run (P13), if it still asks just what it asked when they were given.
+-- The questions stay, those that are answered with a mark: whether an answer has been applied is seen by
+-- where its question was asked (R7).
 WITH thread AS MATERIALIZED (
     SELECT id FROM holdfast_thread
     WHERE id = (SELECT thread_id FROM holdfast_run WHERE id = %(id)s) FOR KEY SHARE
 )
 UPDATE holdfast_run r SET
-    status = 'queued', answers_type = %(answers_type)s, answers = %(answers)s,
+    status = 'queued', answers_type = %(answers_type)s, answers = %(answers)s, questions = %(marked)s,
     not_before = holdfast_now(), rung_at = holdfast_now(), rings = 1,
     bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 FROM thread

@@ -100,6 +100,16 @@ def write_rows(serde: SerializerProtocol, writes: Sequence[tuple[str, Any]]) -> 
     return list(rows.values()), replace
 
 
+def key_of(config: RunnableConfig) -> Key:
+    """The checkpoint that the config names, as writes are held for it."""
+    configurable = config["configurable"]
+    return (
+        str(configurable["thread_id"]),
+        configurable.get("checkpoint_ns", ""),
+        configurable["checkpoint_id"],
+    )
+
+
 def key_params(key: Key) -> Params:
     """Parameters that name the checkpoint which writes belong to."""
     return {"thread_id": key[0], "checkpoint_ns": key[1], "checkpoint_id": key[2]}

@@ -6,13 +6,14 @@ What still waits is flushed on a few threads of their own, so that one database 
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
+
+from holdfast.per_process import PerProcess
 
 THREADS: Final = 4
 """How many flushes are under way at once in one process."""
@@ -50,23 +51,9 @@ class _Flusher:
                 self._wanted.set()
 
 
-_flusher: tuple[int, _Flusher] | None = None
-_making = threading.Lock()
+_flusher: Final = PerProcess(_Flusher)
 
 
 def flush_later(seconds: float, is_waiting: Callable[[], bool], flush: Callable[[], None]) -> None:
     """Call ``flush`` on another thread in ``seconds``, if ``is_waiting`` still says so then."""
-    global _flusher
-    if _flusher is None or _flusher[0] != os.getpid():  # a thread does not survive a fork
-        with _making:
-            if _flusher is None or _flusher[0] != os.getpid():
-                _flusher = (os.getpid(), _Flusher())
-    _flusher[1].later(seconds, is_waiting, flush)
-
-
-def _renew_lock() -> None:
-    global _making
-    _making = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_renew_lock)
+    _flusher().later(seconds, is_waiting, flush)

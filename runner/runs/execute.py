@@ -24,9 +24,8 @@ from holdfast.graphs.spec import GraphSpec
 from holdfast.persistence import DjangoCache, DjangoSaver, DjangoStore, codec, ledger
 from holdfast.persistence.jsonb import storable
 from holdfast.persistence.records import Claim
-from holdfast.runner.runs import questions, writers
+from holdfast.runner.runs import executors, questions
 from holdfast.runner.runs.attempt import Attempt, attempt_scope
-from holdfast.runner.runs.boundary import TaskBoundary
 from holdfast.runner.runs.exits import told_to_go
 from holdfast.runner.runs.loop import OrmKeeper, loop
 from holdfast.runner.runs.process import Execution
@@ -35,7 +34,7 @@ AnyPregel = Pregel[Any, Any, Any, Any]
 
 logger = logging.getLogger("holdfast.execute")
 
-writers.install()
+executors.install()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,8 +49,6 @@ class Interrupted:
     """The graph asks."""
 
     interrupts: tuple[Interrupt, ...]
-    nodes: Mapping[str, str]
-    """The names of the nodes that are waiting, by task id."""
     spec: GraphSpec
 
 
@@ -118,8 +115,7 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
                 stream.read(graph, sent, config, arguments)
             outcome = Finished(values=stream.latest)
             if stream.interrupts:
-                nodes = questions.asking_nodes(graph.get_state(config, subgraphs=True))
-                outcome = Interrupted(interrupts=tuple(stream.interrupts), nodes=nodes, spec=spec)
+                outcome = Interrupted(interrupts=tuple(stream.interrupts), spec=spec)
     except (GraphDrained, DatabaseUnreachableError):
         # An outage that outlasts a lease is no fault of the run's: whoever reaches the database goes on.
         return Drained()
@@ -175,7 +171,7 @@ def _attempt(claim: Claim, execution: Execution, spec: GraphSpec) -> Attempt:
     if claim.answers is not None:
         given = claim.answers.value or {}  # null: the state was updated instead of answering
         with ledger.pooled():
-            answers = questions.to_send(claim.run.thread_id, claim.run.questions, given, spec.allowlist)
+            answers = questions.to_send(claim.run.thread_id, claim.asked, given, spec.allowlist)
     return Attempt(
         run_id=claim.run.id,
         thread_id=claim.run.thread_id,
@@ -183,6 +179,7 @@ def _attempt(claim: Claim, execution: Execution, spec: GraphSpec) -> Attempt:
         alias=ledger.alias(),
         owner=claim.run.owner or "",
         fence=execution.fence,
+        control=execution.control,
         answers=answers,
     )
 
@@ -207,7 +204,7 @@ def _config(claim: Claim, execution: Execution, *, asynchronous: bool) -> Runnab
         "holdfast_delivery": run.deliveries,
         "holdfast_owner": run.owner,
     }
-    config["callbacks"] = [TaskBoundary(execution.control, execution.fence), execution.timeline]
+    config["callbacks"] = [execution.timeline]
     if asynchronous:
         config["callbacks"].append(OrmKeeper())
     config["run_name"] = f"graph:{run.graph}"

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from langchain_core.callbacks import AsyncCallbackHandler
 
+from holdfast.per_process import PerProcess
 from holdfast.persistence.connections import drop_dead_django_connections
 
 MOST_THREADS = 128
@@ -82,12 +82,5 @@ async def _in_context(coroutine: Coroutine[Any, Any, None], context: contextvars
     await asyncio.get_running_loop().create_task(coroutine, context=context)
 
 
-_the_loop: tuple[int, Loop] | None = None
-
-
-def loop() -> Loop:
-    """This process's; a forked child gets one of its own."""
-    global _the_loop
-    if _the_loop is None or _the_loop[0] != os.getpid():  # a thread does not survive a fork
-        _the_loop = (os.getpid(), Loop())
-    return _the_loop[1]
+loop: Final = PerProcess(Loop)
+"""This process's; a forked child gets one of its own."""

@@ -74,7 +74,7 @@ def test_r12_a_neighbour_is_let_in_once_the_lone_run_has_moved_on(tmp_path: Path
     lone = holdfast.enqueue("gates", {"gate": str(gate)})
     neighbour = holdfast.enqueue("long_steps", {"steps": 1})
     RunRow.objects.filter(id=lone.id).update(crashes=2)
-    process._here = None
+    process.here.start_afresh()
     heartbeat = Heartbeat(process.here())
     heartbeat.start()
 
@@ -97,7 +97,7 @@ def test_r12_a_neighbour_is_let_in_once_the_lone_run_has_moved_on(tmp_path: Path
             alone.result(30)
     finally:
         heartbeat.stop()
-        process._here = None
+        process.here.start_afresh()
     assert holdfast.get(lone.id).status is RunStatus.SUCCEEDED
 
 

@@ -16,10 +16,10 @@ from holdfast.persistence import DjangoSaver
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.ids import ThreadId, Token, new_run_id, new_token
 from holdfast.persistence.models import Effect, Entry, RunRow, RunStatus, Thread
-from holdfast.runner.runs import writers
+from holdfast.runner.runs import executors
 from holdfast.runner.runs.attempt import Attempt, attempt_scope
 
-writers.install()
+executors.install()
 
 
 class KilledError(BaseException):

@@ -15,7 +15,8 @@ from holdfast.persistence import DjangoSaver
 from holdfast.persistence.connections import close_pools
 from holdfast.persistence.ids import new_token
 from holdfast.persistence.models import Checkpoint, CheckpointWrite, RunRow
-from holdfast.persistence.saver import held, synchronous
+from holdfast.persistence.saver import held
+from holdfast.persistence.saver.statements import Statements
 from tests.integration.claims import a_checkpoint, chain, claim, config_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -31,13 +32,13 @@ def _pools() -> Iterator[None]:
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the fenced statements, in the order in which they are sent."""
     sent: list[str] = []
-    original = synchronous.SyncSaver._fenced
+    original = Statements.fenced
 
     def recording(self: Any, name: str, params: Any, fence: Any) -> None:
         sent.append(name)
         original(self, name, params, fence)
 
-    monkeypatch.setattr(synchronous.SyncSaver, "_fenced", recording)
+    monkeypatch.setattr(Statements, "fenced", recording)
     return sent
 
 
