@@ -20,6 +20,7 @@ from holdfast.conf import settings
 from holdfast.per_process import PerProcess
 from holdfast.persistence import arrays
 from holdfast.persistence.connections.opening import Connection, connect
+from holdfast.persistence.connections.silence import hang_up
 
 _IN_TRANSACTION = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 
@@ -32,6 +33,7 @@ class Pool:
         self.size = size
         self._places = threading.BoundedSemaphore(size)
         self._idle: list[Connection] = []
+        self._busy: set[Connection] = set()
         self.lent: Connection | None = None
         """The one connection that is handed out instead, while ``lending`` lasts."""
         self._closed = False
@@ -50,9 +52,11 @@ class Pool:
                 connection = self._idle.pop()
             except IndexError:
                 connection = connect(self.alias)
+            self._busy.add(connection)
             try:
                 yield connection
             finally:
+                self._busy.discard(connection)
                 self._put_back(connection)
 
     def _put_back(self, connection: Connection) -> None:
@@ -75,6 +79,12 @@ class Pool:
         idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+
+    def hang_up(self) -> None:
+        """Break all, also under those who use them: the way to the server is silent."""
+        for connection in list(self._busy):
+            hang_up(connection)
+        self.drop_idle()
 
     def close(self) -> None:
         """Close all; those in use when they are returned."""

@@ -29,6 +29,8 @@ class Proxy:
         self.port: int = self._server.getsockname()[1]
         self.silent = threading.Event()
         """While set, everything is swallowed, as by a firewall; a connection that was silent stays so."""
+        self.swallowed = 0
+        """How many connections have lost what their client sent."""
         self._cut: Cut | None = None
         self._open: list[socket.socket] = [self._server]
 
@@ -64,7 +66,9 @@ class Proxy:
         swallowing = False
         try:
             while data := source.recv(1 << 20):
-                swallowing = swallowing or self.silent.is_set()
+                if not swallowing and self.silent.is_set():
+                    swallowing = True
+                    self.swallowed += from_client
                 cut = self._cut
                 if cut is not None and not cut.done:
                     if from_client and cut.asked in data:
