@@ -24,7 +24,7 @@ from holdfast.persistence.records import Beat, Session
 from holdfast.runner.runs import sweep
 from holdfast.runner.runs.process import Execution, Process
 from holdfast.runner.runs.watch import Watch
-from holdfast.runner.signals import announce
+from holdfast.runner.signals import announce_apart
 
 logger = logging.getLogger("holdfast.worker")
 
@@ -167,7 +167,7 @@ class Heartbeat:
                 pass  # it ended by itself in this moment
             else:
                 execution.fence.give_up()
-                announce(revoked)
+                announce_apart(revoked)
                 sweep.after_revoke(execution.claim.run.thread_id)
 
     def _outlived(self, execution: Execution, now: float) -> None:
