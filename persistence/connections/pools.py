@@ -7,9 +7,10 @@ of after a pool's back-off.
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import psycopg
@@ -20,18 +21,19 @@ from holdfast.conf import settings
 from holdfast.per_process import PerProcess
 from holdfast.persistence import arrays
 from holdfast.persistence.connections.opening import Connection, connect
+from holdfast.persistence.connections.places import Places
 from holdfast.persistence.connections.silence import hang_up
 
 _IN_TRANSACTION = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 
 
 class Pool:
-    """At most ``size`` connections of one alias in one process; each is used by one thread at a time."""
+    """At most ``size`` connections of one alias in one process; each is used by one thread or task at a time."""
 
     def __init__(self, alias: str, size: int) -> None:
         self.alias = alias
         self.size = size
-        self._places = threading.BoundedSemaphore(size)
+        self._places = Places(size)
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
         self.lent: Connection | None = None
@@ -47,10 +49,9 @@ class Pool:
         if self.lent is not None:
             yield self.lent
             return
-        with self._places:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
+        self._places.take()
+        try:
+            if (connection := self._idle_one()) is None:
                 connection = connect(self.alias)
             self._busy.add(connection)
             try:
@@ -58,6 +59,30 @@ class Pool:
             finally:
                 self._busy.discard(connection)
                 self._put_back(connection)
+        finally:
+            self._places.give()
+
+    @asynccontextmanager
+    async def aconnection(self) -> AsyncIterator[Connection]:
+        """As ``connection``, for an asyncio task, which drives it with ``aexecute``. Never the lent one."""
+        await self._places.atake()
+        try:
+            if (connection := self._idle_one()) is None:
+                connection = await asyncio.to_thread(connect, self.alias)
+            self._busy.add(connection)
+            try:
+                yield connection
+            finally:
+                self._busy.discard(connection)
+                self._put_back(connection)
+        finally:
+            self._places.give()
+
+    def _idle_one(self) -> Connection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
 
     def _put_back(self, connection: Connection) -> None:
         if not connection.closed:
