@@ -15,7 +15,7 @@ from holdfast.persistence.connections.orm import (
 )
 from holdfast.persistence.connections.outages import Patience, aexecuting, is_passing, retrying
 from holdfast.persistence.connections.pools import Pool, close_pools, lending, pool
-from holdfast.persistence.connections.silence import hang_up, limit_waits
+from holdfast.persistence.connections.silence import hang_up, limit_waits, silent
 
 __all__ = [
     "Connection",
@@ -36,4 +36,5 @@ __all__ = [
     "limit_waits",
     "pool",
     "retrying",
+    "silent",
 ]

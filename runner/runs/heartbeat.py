@@ -124,6 +124,8 @@ class Heartbeat:
             with connections[ledger.alias()].cursor() as cursor:
                 cursor.execute("SELECT 1")
         process.beaten(session)
+        if session.pid is not None:
+            self._watch.look(connections[ledger.alias()])
         for execution in executions.values():
             if execution.fence.progressed:
                 process.admit_others(execution.place)

@@ -43,6 +43,23 @@ def test_p8_a_worker_serves_again_after_its_database_connections_fell_silent(
             assert ended.status is RunStatus.SUCCEEDED, ended.error
 
 
+def test_p1_a_statement_of_the_saver_that_is_never_answered_is_repeated(stage: Stage, tmp_path: Path) -> None:
+    """Only its connection is silent; the heartbeat's is well, and renews the lease."""
+    place = stage.database
+    with Proxy(place.host, int(place.port)) as proxy:
+        stage.worker(concurrency=1, holdfast=SHORT, extra={"PGHOST": "127.0.0.1", "PGPORT": str(proxy.port)})
+        log, gate = tmp_path / "log", tmp_path / "gate"
+        run = holdfast.enqueue("stubborn.patient", {"log": str(log), "gate": str(gate)})
+        until(log.exists, 30, "it executes")
+        proxy.lose = b'"channel_values"'  # of the next checkpoint
+        gate.touch()
+        ended = holdfast.wait(run.id, timeout=60)
+        assert proxy.swallowed == 1
+    assert ended.status is RunStatus.SUCCEEDED
+    assert (ended.deliveries, ended.crashes) == (1, 0)
+    assert len(log.read_text().split()) == 1
+
+
 def test_p9_a_node_that_holds_the_interpreter_is_set_aside_and_gives_its_place_back(
     stage: Stage, tmp_path: Path
 ) -> None:
