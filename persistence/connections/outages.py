@@ -54,17 +54,17 @@ class Patience:
         self._deadline: float | None = None
 
     def wait(self) -> bool:
-        """Pause, as there is no event that tells of a server's return; False at once if the time is over."""
+        """Pause; False at once if the time is over."""
         if (pause := self._next()) is None:
             return False
-        time.sleep(pause)
+        time.sleep(pause)  # no event tells of a server's return
         return True
 
     async def await_(self) -> bool:
         """As ``wait``, for an asyncio task."""
         if (pause := self._next()) is None:
             return False
-        await asyncio.sleep(pause)
+        await asyncio.sleep(pause)  # as in wait
         return True
 
     def _next(self) -> float | None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -28,10 +30,21 @@ from langgraph.checkpoint.serde.types import ERROR, _DeltaSnapshot
 from holdfast.errors import NotSerializableError
 from holdfast.persistence import arrays
 from holdfast.persistence.codec import Codec
-from holdfast.persistence.saver.held import Batch, Key
 
 Params = dict[str, Any]
+Key = tuple[str, str, str]  # thread, namespace, checkpoint
 WriteRow = tuple[int, str, str, bytes]  # index, channel, type, blob
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """The writes of one task as they are stored."""
+
+    task_id: str
+    task_path: str
+    rows: list[WriteRow]
+    stored: Future[None] = field(default_factory=Future)
+    """Done when the statement that took the batch has been committed, or with its error."""
 
 
 def dump(serde: SerializerProtocol, value: Any, field: str) -> tuple[str, bytes]:

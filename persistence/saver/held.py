@@ -11,26 +11,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Final
 
+from holdfast.persistence.saver.encoding import Batch, Key
 from holdfast.persistence.saver.flusher import flush_later
 
 HOLD: Final = 0.003  # seconds
-
-Key = tuple[str, str, str]  # thread, namespace, checkpoint
-
-
-@dataclass(slots=True, eq=False)
-class Batch:
-    """The encoded writes of one task: (index, channel, type, blob) each."""
-
-    task_id: str
-    task_path: str
-    rows: list[tuple[int, str, str, bytes]]
-    stored: Future[None] = field(default_factory=Future)
-    """Done when the statement that took the batch has been committed, or with its error."""
 
 
 class Held:

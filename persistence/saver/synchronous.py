@@ -31,13 +31,15 @@ from holdfast.persistence.connections import Connection
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.saver.decoding import Row, config_of, tuple_of
 from holdfast.persistence.saver.encoding import (
+    Batch,
+    Key,
     checkpoint_params,
     key_of,
     key_params,
     write_rows,
     writes_params,
 )
-from holdfast.persistence.saver.held import Batch, Held, Key
+from holdfast.persistence.saver.held import Held
 from holdfast.persistence.saver.order import follow
 from holdfast.persistence.saver.reading import Listing, get_params
 from holdfast.persistence.saver.statements import Statements

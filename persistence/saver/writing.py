@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from holdfast import faults
 from holdfast.persistence.fence import Fence
-from holdfast.persistence.saver.encoding import Params, writes_params
-from holdfast.persistence.saver.held import Batch, Held, finish
+from holdfast.persistence.saver.encoding import Batch, Params, writes_params
+from holdfast.persistence.saver.held import Held, finish
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def storing_checkpoint(fence: Fence, held: Held, params: Params) -> Iterator[tup
     error: BaseException | None = None
     try:
         yield {**params, **writes_params(along), "enter": enter}, before
-    except BaseException as raised:
+    except BaseException as raised:  # it is the error, too, of those whose writes went along
         error = raised
         raise
     finally:

@@ -13,7 +13,8 @@ from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.records import Run
 from holdfast.runner import dispatch
 from holdfast.runner.runs.claim import Claimed, claimed
-from holdfast.runner.runs.execute import Drained, execute
+from holdfast.runner.runs.execute import execute
+from holdfast.runner.runs.outcome import Drained
 from holdfast.runner.runs.process import Execution, Process, here
 from holdfast.runner.runs.settle import settle
 from holdfast.runner.runs.timeline import Timeline

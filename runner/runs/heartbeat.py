@@ -67,8 +67,7 @@ class Heartbeat:
     def _run(self) -> None:
         try:
             self._beat_on()
-        except BaseException:
-            # Without a heartbeat the process would hold its runs and renew none: better that others have them.
+        except BaseException:  # without a beat it would hold its runs and renew none: let others have them
             logger.critical("the heartbeat failed; this process exits", exc_info=True)
             os._exit(EXIT_OUTLIVED)
 

@@ -67,7 +67,7 @@ class Waiting(threading.Thread):
     def run(self) -> None:
         try:
             self._saver.put_writes(*self._arguments)
-        except BaseException as error:
+        except BaseException as error:  # for the test to look at
             self.error = error
 
 
