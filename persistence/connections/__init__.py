@@ -15,6 +15,7 @@ from holdfast.persistence.connections.orm import (
 )
 from holdfast.persistence.connections.outages import Patience, aexecuting, is_passing, retrying
 from holdfast.persistence.connections.pools import Pool, close_pools, lending, pool
+from holdfast.persistence.connections.silence import hang_up, limit_waits, silent
 
 __all__ = [
     "Connection",
@@ -27,10 +28,13 @@ __all__ = [
     "conninfo",
     "drop_dead_django_connections",
     "guard_session",
+    "hang_up",
     "is_lent",
     "is_passing",
     "lending",
     "lending_django",
+    "limit_waits",
     "pool",
     "retrying",
+    "silent",
 ]

@@ -17,3 +17,10 @@ SELECT set_config('role', %(role)s::text, false);
 -- name: session_missing_tables
 -- Which of the named tables the connection's search path does not lead to.
 SELECT name FROM unnest(%(names)s::text[]) AS name WHERE to_regclass(quote_ident(name)) IS NULL ORDER BY name;
+
+-- name: session_resting
+-- Which of these backends execute nothing: they are idle, or gone. One of another role, whose state nobody may
+-- see, is not counted.
+SELECT asked.pid
+FROM unnest(%(pids)s::int[]) AS asked (pid) LEFT JOIN pg_stat_activity a ON a.pid = asked.pid
+WHERE a.pid IS NULL OR a.state IN ('idle', 'idle in transaction', 'idle in transaction (aborted)');
