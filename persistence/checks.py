@@ -85,7 +85,7 @@ def missing_tables(alias: str | None = None) -> list[str]:
     names = list(our_tables())
 
     def work(connection: Any) -> list[str]:
-        return [row[0] for row in connection.execute(query("saver_missing_tables"), {"names": names})]
+        return [row[0] for row in connection.execute(query("session_missing_tables"), {"names": names})]
 
     return retrying(alias or settings().DATABASE, work, seconds=2)
 

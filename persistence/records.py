@@ -38,7 +38,7 @@ class Question:
     value: Any
     """What the graph passed to ``interrupt()``, as JSON."""
     node: str
-    """The node that asks."""
+    """The node that asks, or the ``@task`` where one asks."""
     namespace: str
     """The checkpoint namespace it was asked in; empty at the root."""
     checkpoint_id: str = field(repr=False)
@@ -79,7 +79,7 @@ class Run:
     error: Mapping[str, Any] | None
     """Why it failed: ``type``, ``message`` and, of an exception, ``traceback``."""
     questions: tuple[Question, ...]
-    """What it waits for, when it is interrupted."""
+    """What it asks and nobody has answered yet; empty once it has ended."""
     stored_input: Typed = field(repr=False)
     stored_result: Typed | None = field(repr=False)
 
@@ -138,6 +138,8 @@ class Claim:
     """Whether its input has been applied (R5)."""
     config: Mapping[str, Any]
     context: Typed = field(repr=False)
+    asked: tuple[Question, ...] = field(repr=False)
+    """All that it asked when it was interrupted, also what has been answered since (R7)."""
     answers: Typed | None = field(repr=False)
 
 

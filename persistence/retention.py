@@ -146,7 +146,9 @@ class _Pruning:
             with self.connection.transaction():
                 if self.dry_run:
                     self.connection.execute(*adopt)
-                locked = self.connection.execute(query("retention_lock"), {"thread_id": thread_id}).fetchone()
+                locked = self.connection.execute(
+                    query("thread_lock_if_free"), {"thread_id": thread_id}
+                ).fetchone()
                 # A second statement: its snapshot is younger than the lock.
                 (look,) = self._look([thread_id])
                 if locked is not None and not look.in_use:
@@ -167,11 +169,11 @@ class _Pruning:
         if look.has_old_runs(self.policy):
             report += self._delete(query("retention_delete_runs"), **thread, age=self.policy.run_age)
         if look.expired(self.policy):
-            report += self._delete(query("retention_delete_thread"), **thread) + PruneReport(threads=1)
-            self.connection.execute(query("retention_drop_thread"), thread)
+            report += self._delete(query("thread_delete_checkpoints"), **thread) + PruneReport(threads=1)
+            self.connection.execute(query("thread_drop"), thread)
         elif look.too_long(self.policy) and not self._is_delta(look.thread_id):
             report += self._delete(query("retention_thin"), **thread, keep=self.policy.keep_last)
-            report += self._delete(query("retention_delete_blobs"), **thread)
+            report += self._delete(query("thread_delete_unused_blobs"), **thread)
         return report
 
     def _delete_orphans(self, look: ThreadLook) -> PruneReport:
@@ -181,8 +183,8 @@ class _Pruning:
         old = [id_ for (id_,) in rows if (checkpoint_time(id_) or look.now) < quiet]
         report = self._delete(query("retention_delete_orphaned_writes"), **thread, checkpoint_ids=old)
         if look.newest is None and len(old) == len(rows):
-            report += self._delete(query("retention_delete_blobs"), **thread)
-            self.connection.execute(query("retention_drop_thread"), thread)
+            report += self._delete(query("thread_delete_unused_blobs"), **thread)
+            self.connection.execute(query("thread_drop"), thread)
         return report
 
     def _is_delta(self, thread_id: str) -> bool:

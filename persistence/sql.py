@@ -1,25 +1,20 @@
-"""Reads queries.sql: each statement there has a name, a description and typed parameters.
-
-No statement in Holdfast is put together from strings.
-"""
+"""The statements in ``queries/``, one file a family, each with a name and a description."""
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from importlib.resources import files
 from typing import LiteralString
 
-_HEADING = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+from holdfast.sql import named_statements
 
 
 @cache
-def _statements() -> dict[str, str]:
-    text = files("holdfast.persistence").joinpath("queries.sql").read_text("utf-8")
-    _, *parts = _HEADING.split(text)
-    return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
+def statements() -> dict[str, LiteralString]:
+    """All of them by name."""
+    return named_statements(files("holdfast.persistence").joinpath("queries"))
 
 
 def query(name: str) -> LiteralString:
-    """The statement of that name in queries.sql. Raises KeyError."""
-    return _statements()[name]
+    """The statement of that name. Raises KeyError."""
+    return statements()[name]

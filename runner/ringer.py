@@ -6,13 +6,14 @@ It knows nothing of runs: what is said, and when it is given up, is its caller's
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 import time
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from holdfast.per_process import PerProcess
 
 logger = logging.getLogger("holdfast.dispatch")
 
@@ -95,12 +96,4 @@ def _let_go(producer: Any) -> None:
         logger.debug("closing a broken connection: %s", error)
 
 
-_the_ringer: tuple[int, _Ringer] | None = None
-
-
-def ringer() -> _Ringer:
-    """The process's own."""
-    global _the_ringer
-    if _the_ringer is None or _the_ringer[0] != os.getpid():  # a thread does not survive a fork
-        _the_ringer = (os.getpid(), _Ringer())
-    return _the_ringer[1]
+ringer: Final = PerProcess(_Ringer)

@@ -29,6 +29,7 @@ _drain_read: int | None = None
 _drain_write: int | None = None
 _queues: tuple[str, ...] = ()
 _default_queue = ""
+_graphs: tuple[tuple[str, str], ...] = ()
 _heartbeat: Heartbeat | None = None
 
 
@@ -55,7 +56,7 @@ def _consume_recovery_queues(instance: Any, **_: Any) -> None:
 @signals.worker_init.connect(weak=False)
 def _prepare(**_: Any) -> None:
     """Before any fork: the drain pipe, and what children would otherwise each load for themselves."""
-    global _drain_read, _drain_write
+    global _drain_read, _drain_write, _graphs
     _drain_read, _drain_write = os.pipe()
     os.set_inheritable(_drain_read, True)
     os.set_blocking(_drain_write, False)
@@ -63,20 +64,21 @@ def _prepare(**_: Any) -> None:
         logger.error("%s", problem)
     for spec in registry.all():
         spec.compile()
+    _graphs = tuple((spec.name, spec.version) for spec in registry.all())
     gc.collect()
     gc.freeze()  # what is loaded by now stays shared between the children (FACTS: half of their memory)
 
 
 @signals.worker_process_init.connect(weak=False)
 def _begin_child(**_: Any) -> None:
-    _begin()
+    _begin(replaced=True)
 
 
 @signals.worker_ready.connect(weak=False)
 def _begin_single(sender: Any, **_: Any) -> None:
     """Pools without child processes: this one executes."""
     if not sender.pool.__class__.__module__.endswith("prefork"):
-        _begin()
+        _begin(replaced=False)
 
 
 def _guard(sender: Any, connection: Any, **_: Any) -> None:
@@ -85,12 +87,12 @@ def _guard(sender: Any, connection: Any, **_: Any) -> None:
         guard_session(connection)
 
 
-def _begin() -> None:
+def _begin(*, replaced: bool) -> None:
     global _heartbeat
     connection_created.connect(_guard, dispatch_uid="holdfast.runner.worker")
     process = here()
-    process.queues, process.default_queue = _queues, _default_queue
-    _heartbeat = Heartbeat(process, drain_fd=_drain_read)
+    process.queues, process.default_queue, process.graphs = _queues, _default_queue, _graphs
+    _heartbeat = Heartbeat(process, drain_fd=_drain_read, replaced=replaced)
     _heartbeat.start()
 
 

@@ -13,17 +13,17 @@ from bench.project import celery as celery  # the lane's app becomes the current
 
 django.setup()
 
-from langgraph.checkpoint.postgres import PostgresSaver  # noqa: E402
+from langgraph.checkpoint.postgres import PostgresSaver
 
-import holdfast  # noqa: E402
-from bench.drivers import serve  # noqa: E402
-from bench.project import chains, stock  # noqa: E402
-from bench.project.celery_setup import ends_path  # noqa: E402
-from holdfast.persistence import DjangoSaver, codec, ledger  # noqa: E402
-from holdfast.persistence.fence import Fence  # noqa: E402
-from holdfast.persistence.ids import new_token  # noqa: E402
-from holdfast.persistence.records import Session  # noqa: E402
-from holdfast.runner.api import Request  # noqa: E402
+import holdfast
+from bench.drivers import serve
+from bench.project import chains, stock
+from bench.project.celery_setup import ends_path
+from holdfast.persistence import DjangoSaver, codec, ledger
+from holdfast.persistence.fence import Fence
+from holdfast.persistence.ids import new_token
+from holdfast.persistence.records import Session
+from holdfast.runner.api import Request
 
 
 def burst(graph: str, count: int) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def latency(graph: str, count: int, pause: float) -> list[dict[str, float]]:
     """Enqueue one run after the other for an idle worker; seconds by the caller's clock and by the row's."""
     found = []
     for _ in range(count):
-        time.sleep(pause)
+        time.sleep(pause)  # an idle worker is what is measured
         began = time.perf_counter()
         run = holdfast.enqueue(graph, {"text": "one"})
         run = holdfast.wait(run.id, timeout=30)

@@ -14,26 +14,31 @@ from holdfast.persistence.connections.orm import (
     is_lent,
     lending_django,
 )
-from holdfast.persistence.connections.outages import Patience, is_passing, retrying
+from holdfast.persistence.connections.outages import Patience, aexecuting, is_passing, retrying
 from holdfast.persistence.connections.pools import Pool, close_pools, lending, pool
+from holdfast.persistence.connections.silence import hang_up, limit_waits, silent
 
 __all__ = [
     "Connection",
     "Patience",
     "Pool",
     "Statement",
+    "aexecuting",
     "close_django_connections",
     "close_pools",
     "connect",
     "conninfo",
     "drop_dead_django_connections",
     "guard_session",
+    "hang_up",
     "is_lent",
     "is_passing",
     "lending",
     "lending_django",
+    "limit_waits",
     "pool",
     "retrying",
     "run_in_savepoint",
     "run_together",
+    "silent",
 ]

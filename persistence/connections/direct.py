@@ -49,7 +49,7 @@ def run_together(alias: str, *statements: Statement) -> list[list[Row]]:
     cursors = [psycopg.Cursor(raw, row_factory=dict_row) for _ in statements]
     with _preparing(wrapper, raw), _at_once(wrapper, raw, len(statements) + asking):
         if asking:
-            question.execute(query("backend_pid"))
+            question.execute(query("session_pid"))
         for cursor, (sql, parameters) in zip(cursors, statements, strict=True):
             wrapped: Callable[[Any], CursorWrapper] = (
                 wrapper.make_debug_cursor if wrapper.queries_logged else wrapper.make_cursor
@@ -64,13 +64,19 @@ def run_in_savepoint(alias: str, *statements: Statement) -> list[list[Row]]:
     """The same inside of a transaction, which after an error is as it was before."""
     try:
         _, *found, _ = run_together(
-            alias, Statement(query("savepoint")), *statements, Statement(query("savepoint_release"))
+            alias,
+            Statement(query("session_savepoint")),
+            *statements,
+            Statement(query("session_savepoint_release")),
         )
         return found
-    except Exception:
+    except Exception:  # whatever it was, the transaction is the caller's to go on with
         raw = connections[alias].connection
         if raw is not None and raw.info.transaction_status == TransactionStatus.INERROR:
-            undo = Statement(query("savepoint_rollback")), Statement(query("savepoint_release"))
+            undo = (
+                Statement(query("session_savepoint_rollback")),
+                Statement(query("session_savepoint_release")),
+            )
             run_together(alias, *undo)
         raise
 
@@ -108,8 +114,7 @@ def _preparing(wrapper: BaseDatabaseWrapper, raw: psycopg.Connection[Any]) -> It
     usual, raw.prepare_threshold = raw.prepare_threshold, PREPARED_FROM
     try:
         yield
-    except BaseException:
-        # psycopg counts as prepared what stood in the pipeline behind the statement that failed.
+    except BaseException:  # psycopg counts as prepared what stood in the pipeline behind what failed
         _prepares[raw] = False
         raise
     finally:

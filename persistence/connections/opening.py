@@ -59,7 +59,7 @@ def connect(alias: str, **kw: Any) -> Connection:
     arrays.register(connection)
     role = connections[alias].settings_dict["OPTIONS"].get("assume_role")
     if role:
-        connection.execute(query("saver_assume_role"), {"role": role})
+        connection.execute(query("session_assume_role"), {"role": role})
     guard_session(connection)
     connection.execute("SET jit = off")  # compiling takes longer than any statement of ours (seen: 0.1 s)
     return connection
@@ -73,7 +73,7 @@ def guard_session(connection: _HasCursor) -> None:
     limits = settings()
     with connection.cursor() as cursor:
         cursor.execute(
-            query("saver_guard_session"),
+            query("session_guard"),
             {
                 "idle": f"{int(limits.IDLE_IN_TRANSACTION * 1000)}ms",
                 "check": f"{int(limits.LEASE * 1000 / 3)}ms",

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, TypeVar
 
 import psycopg
 from psycopg import errors as pg
 
 from holdfast.conf import settings
 from holdfast.errors import DatabaseUnreachableError
+from holdfast.persistence.connections.execution import aexecute
 from holdfast.persistence.connections.opening import Connection
 from holdfast.persistence.connections.pools import pool
 
@@ -51,14 +54,26 @@ class Patience:
         self._deadline: float | None = None
 
     def wait(self) -> bool:
-        """Pause, as there is no event that tells of a server's return; False at once if the time is over."""
+        """Pause; False at once if the time is over."""
+        if (pause := self._next()) is None:
+            return False
+        time.sleep(pause)  # no event tells of a server's return
+        return True
+
+    async def await_(self) -> bool:
+        """As ``wait``, for an asyncio task."""
+        if (pause := self._next()) is None:
+            return False
+        await asyncio.sleep(pause)  # as in wait
+        return True
+
+    def _next(self) -> float | None:
         now = time.monotonic()
         self._deadline = self._deadline or now + self.seconds
         if now + self._pause > self._deadline:
-            return False
-        time.sleep(self._pause * random.uniform(0.7, 1.3))  # noqa: S311 - spreads retries, guards nothing
-        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
-        return True
+            return None
+        pause, self._pause = self._pause, min(self._pause * 2, _LONGEST_PAUSE)
+        return pause * random.uniform(0.7, 1.3)  # noqa: S311 - spreads retries, guards nothing
 
 
 def retrying(alias: str, work: Callable[[Connection], T], *, seconds: float | None = None) -> T:
@@ -71,20 +86,60 @@ def retrying(alias: str, work: Callable[[Connection], T], *, seconds: float | No
     patience = Patience(seconds)
     while True:
         try:
-            with pool(alias).connection() as connection:
-                try:
-                    return work(connection)
-                except psycopg.Error as error:
-                    if is_passing(error) and pool(alias).lent is None:
-                        connection.close()
-                    raise
+            with pool(alias).connection() as connection, _dropping(alias, connection):
+                return work(connection)
         except psycopg.Error as error:
-            if not is_passing(error):
-                raise
-            logger.warning("database %r: %s", alias, str(error).strip())
-            pool(alias).drop_idle()
-            if pool(alias).lent is not None or not patience.wait():
-                raise DatabaseUnreachableError(
-                    f"The database {alias!r} did not answer for {patience.seconds:g} s: {str(error).strip()}",
-                    alias=alias,
-                ) from error
+            if not _may_repeat(alias, error) or not patience.wait():
+                _give_up(alias, patience, error)
+
+
+async def aexecuting(
+    alias: str,
+    statement: Any,
+    params: Any = None,
+    *,
+    prepare: bool | None = None,
+    binary: bool = True,
+    seconds: float | None = None,
+) -> psycopg.Cursor[Any]:
+    """As ``retrying`` with one statement, from an asyncio task and without a thread; a cursor with all its rows."""
+    patience = Patience(seconds)
+    while True:
+        try:
+            if (
+                lent := pool(alias).lent
+            ) is not None:  # threads share it, under a lock that a task must not wait for
+                cursor = psycopg.Cursor(lent)
+                return await asyncio.to_thread(
+                    cursor.execute, statement, params, prepare=prepare, binary=binary
+                )
+            async with pool(alias).aconnection() as connection:
+                with _dropping(alias, connection):
+                    return await aexecute(connection, statement, params, prepare=prepare, binary=binary)
+        except psycopg.Error as error:
+            if not _may_repeat(alias, error) or not await patience.await_():
+                _give_up(alias, patience, error)
+
+
+@contextmanager
+def _dropping(alias: str, connection: Connection) -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        if is_passing(error) and pool(alias).lent is None:
+            connection.close()
+        raise
+
+
+def _may_repeat(alias: str, error: psycopg.Error) -> bool:
+    if not is_passing(error):
+        raise error
+    logger.warning("database %r: %s", alias, str(error).strip())
+    pool(alias).drop_idle()
+    return pool(alias).lent is None
+
+
+def _give_up(alias: str, patience: Patience, error: psycopg.Error) -> NoReturn:
+    raise DatabaseUnreachableError(
+        f"The database {alias!r} did not answer for {patience.seconds:g} s: {str(error).strip()}", alias=alias
+    ) from error

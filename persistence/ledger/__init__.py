@@ -7,7 +7,7 @@
                   │◀────────────── answer ───────────────┘            │
                   └◀───────────────────── retry ──────────────────────┘
 
-Each arrow is one statement of queries.sql, whose WHERE demands the state that it leads out of; no row
+Each arrow is one statement of ``queries/``, whose WHERE demands the state that it leads out of; no row
 means that somebody else was first, and is told as None or as a typed error, never repaired. Nothing
 here reads a state, decides, and writes. Every statement names the alias; none opens a connection of
 its own. Whoever gets rows back rings for them, after the commit: nothing here sends a message.
@@ -41,7 +41,14 @@ from holdfast.persistence.ledger.requests import (
     steps,
 )
 from holdfast.persistence.ledger.rows import bell, first_bell
-from holdfast.persistence.ledger.statements import DATABASE_ERRORS, alias, is_lost, pooled, retried
+from holdfast.persistence.ledger.statements import (
+    DATABASE_ERRORS,
+    alias,
+    is_lost,
+    outlasting,
+    pooled,
+    retried,
+)
 from holdfast.persistence.ledger.sweeps import (
     Lost,
     apply_cancels,
@@ -85,6 +92,7 @@ __all__ = [
     "insert_alone",
     "is_lost",
     "lock_thread",
+    "outlasting",
     "pass_on",
     "pooled",
     "questions_held",

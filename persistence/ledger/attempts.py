@@ -12,7 +12,16 @@ from holdfast import faults
 from holdfast.conf import settings
 from holdfast.errors import LeaseLostError
 from holdfast.persistence.ids import RunId, ThreadId, Token
-from holdfast.persistence.ledger.rows import Row, as_bells, as_json, as_run, as_typed, first, question_row
+from holdfast.persistence.ledger.rows import (
+    Row,
+    as_asked,
+    as_bells,
+    as_json,
+    as_run,
+    as_typed,
+    first,
+    question_row,
+)
 from holdfast.persistence.ledger.statements import (
     DATABASE_ERRORS,
     execute,
@@ -74,6 +83,7 @@ def claim(
         entered=row["entered"],
         config=as_json(row["config"]),
         context=as_typed(row, "context"),
+        asked=as_asked(row),
         answers=as_typed(row, "answers") if row["answers_type"] else None,
     )
 

@@ -131,7 +131,7 @@ def _earlier(refused: Sequence[NewRun]) -> dict[str | None, Inserted]:
     if earlier:
         # The statement has made the threads before it met the keys; one of our own naming nobody knows.
         threads = [each.thread_id for each in refused if each.idempotency_key in earlier]
-        execute("run_unmake_threads", {"thread_ids": threads})
+        execute("thread_drop_each", {"thread_ids": threads})
     return earlier
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from psycopg.types.json import Jsonb
 
 from holdfast.errors import RunNotFoundError
@@ -67,13 +69,17 @@ def steps(run_id: RunId) -> list[StepRecord]:
     ]
 
 
-def answer(run: Run, answers: tuple[str, bytes | None]) -> Run | None:
-    """Queue an interrupted run with its answers; None if it no longer asks what ``run`` shows (P13)."""
+def answer(run: Run, answers: tuple[str, bytes | None], *, to: Collection[str]) -> Run | None:
+    """Queue an interrupted run with its answers; None if it no longer asks what ``run`` shows (P13).
+
+    ``to`` are the ids of the questions that they answer: those are not open any more.
+    """
     parameters = {
         "id": run.id,
         "answers_type": answers[0],
         "answers": answers[1],
         "questions": Jsonb([question_row(question) for question in run.questions]),
+        "marked": Jsonb([question_row(question, given=question.id in to) for question in run.questions]),
     }
     row = first(retried(lambda: execute("run_answer", parameters)))
     return as_run(row) if row else None

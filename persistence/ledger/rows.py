@@ -10,6 +10,9 @@ from holdfast.persistence.records import Bell, NewRun, Question, Run, Typed
 
 Row = dict[str, Any]
 
+_GIVEN = "given"
+"""Marks a question of the row whose answer is on its way into the graph: it is open no more."""
+
 
 def as_bytes(data: memoryview | bytes | None) -> bytes | None:
     return None if data is None else bytes(data)
@@ -33,7 +36,11 @@ def as_run(row: Row) -> Run:
         status=RunStatus(row["status"]),
         metadata=as_json(row["metadata"]),
         error=as_json(row["error"]),
-        questions=tuple(Question(**question) for question in as_json(row["questions"]) or ()),
+        questions=tuple(
+            question
+            for question, given in _questions(row)
+            if not given and not RunStatus(row["status"]).ended
+        ),
         stored_input=as_typed(row, "input"),
         stored_result=as_typed(row, "result") if row["result_type"] else None,
     )
@@ -59,8 +66,22 @@ def as_new_run(new: NewRun, row: Row) -> Run:
     )
 
 
-def question_row(question: Question) -> Row:
-    return {name: getattr(question, name) for name in Question.__dataclass_fields__}
+def as_asked(row: Row) -> tuple[Question, ...]:
+    """All questions of the row, answered or not (R7)."""
+    return tuple(question for question, _ in _questions(row))
+
+
+def _questions(row: Row) -> list[tuple[Question, bool]]:
+    """The questions of the row, each with whether it has been answered."""
+    return [
+        (Question(**{name: value for name, value in question.items() if name != _GIVEN}), _GIVEN in question)
+        for question in as_json(row["questions"]) or ()
+    ]
+
+
+def question_row(question: Question, *, given: bool = False) -> Row:
+    row = {name: getattr(question, name) for name in Question.__dataclass_fields__}
+    return row | {_GIVEN: True} if given else row
 
 
 def as_json(value: Any) -> Any:

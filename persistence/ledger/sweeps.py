@@ -32,10 +32,10 @@ def roll_back() -> list[ThreadId]:
     freed = []
     for row in execute("run_rollbacks"):
         with in_transaction():
-            if not execute("run_lock_thread_alone", row):
+            if not execute("thread_lock_if_free", row):
                 continue
             execute("run_rollback_checkpoints", row)
-            execute("run_rollback_blobs", row)
+            execute("thread_delete_unused_blobs", row)
             if execute("run_free_thread", row):
                 freed.append(ThreadId(row["thread_id"]))
     return freed
@@ -86,12 +86,15 @@ def sweep_deadlines() -> list[Run]:
     return [as_run(row) for row in execute("run_sweep_deadlines")]
 
 
-def bells(*, queues: Sequence[str], default_queue: str, idle: bool) -> list[Bell]:
-    """Stamp and return the bells that are due or taken for lost (R15, R16)."""
+def bells(
+    *, queues: Sequence[str], default_queue: str, known: Sequence[tuple[str, str]], idle: bool
+) -> list[Bell]:
+    """Stamp and return the bells that are due or taken for lost (R15, R16), of ``known`` graphs and versions."""
     conf = settings()
     parameters = {
         "queues": list(queues),
         "default_queue": default_queue,
+        "known": [f"{name}@{version}" for name, version in known],
         "idle": idle,
         "idle_seconds": conf.BELL_IDLE,
         "max_seconds": conf.BELL_MAX,

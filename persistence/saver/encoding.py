@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -28,10 +30,21 @@ from langgraph.checkpoint.serde.types import ERROR, _DeltaSnapshot
 from holdfast.errors import NotSerializableError
 from holdfast.persistence import arrays
 from holdfast.persistence.codec import Codec
-from holdfast.persistence.saver.held import Batch
 
 Params = dict[str, Any]
+Key = tuple[str, str, str]  # thread, namespace, checkpoint
 WriteRow = tuple[int, str, str, bytes]  # index, channel, type, blob
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """The writes of one task as they are stored."""
+
+    task_id: str
+    task_path: str
+    rows: list[WriteRow]
+    stored: Future[None] = field(default_factory=Future)
+    """Done when the statement that took the batch has been committed, or with its error."""
 
 
 def dump(serde: SerializerProtocol, value: Any, field: str) -> tuple[str, bytes]:
@@ -100,35 +113,36 @@ def write_rows(serde: SerializerProtocol, writes: Sequence[tuple[str, Any]]) -> 
     return list(rows.values()), replace
 
 
-def writes_params(
-    config: RunnableConfig, task_id: str, task_path: str, rows: Sequence[WriteRow], replace: bool
-) -> Params:
-    """Parameters of saver_put_writes."""
+def key_of(config: RunnableConfig) -> Key:
+    """The checkpoint that the config names, as writes are held for it."""
     configurable = config["configurable"]
-    return {
-        "thread_id": str(configurable["thread_id"]),
-        "checkpoint_ns": configurable.get("checkpoint_ns", ""),
-        "checkpoint_id": configurable["checkpoint_id"],
-        "task_id": task_id,
-        "task_path": task_path,
-        "indexes": arrays.ints([row[0] for row in rows]),
-        "channels": arrays.texts([row[1] for row in rows]),
-        "types": arrays.texts([row[2] for row in rows]),
-        "blobs": arrays.blobs([row[3] for row in rows]),
-        "replace": replace,
-    }
+    return (
+        str(configurable["thread_id"]),
+        configurable.get("checkpoint_ns", ""),
+        configurable["checkpoint_id"],
+    )
 
 
-def held_params(batches: Sequence[Batch]) -> Params:
-    """The w_* parameters of saver_put_fenced: the writes that go along with a checkpoint."""
-    rows = [row for batch in batches for row in batch.rows]
+def key_params(key: Key) -> Params:
+    """Parameters that name the checkpoint which writes belong to."""
+    return {"thread_id": key[0], "checkpoint_ns": key[1], "checkpoint_id": key[2]}
+
+
+def writes_params(batches: Sequence[Batch]) -> Params:
+    """The w_* parameters of the statements that store writes: those of several tasks at one checkpoint."""
+    # A task may have written twice; of two rows in one place the first stays, as over two statements.
+    places: dict[tuple[str, int], tuple[Batch, WriteRow]] = {}
+    for batch in batches:
+        for row in batch.rows:
+            places.setdefault((batch.task_id, row[0]), (batch, row))
+    rows = list(places.values())
     return {
-        "w_tasks": arrays.texts([batch.task_id for batch in batches for _ in batch.rows]),
-        "w_paths": arrays.texts([batch.task_path for batch in batches for _ in batch.rows]),
-        "w_indexes": arrays.ints([row[0] for row in rows]),
-        "w_channels": arrays.texts([row[1] for row in rows]),
-        "w_types": arrays.texts([row[2] for row in rows]),
-        "w_blobs": arrays.blobs([row[3] for row in rows]),
+        "w_tasks": arrays.texts([batch.task_id for batch, _ in rows]),
+        "w_paths": arrays.texts([batch.task_path for batch, _ in rows]),
+        "w_indexes": arrays.ints([row[0] for _, row in rows]),
+        "w_channels": arrays.texts([row[1] for _, row in rows]),
+        "w_types": arrays.texts([row[2] for _, row in rows]),
+        "w_blobs": arrays.blobs([row[3] for _, row in rows]),
     }
 
 

@@ -1,75 +1,78 @@
 """Lets the writes of a finished task share the statement of the checkpoint that follows them.
 
-LangGraph stores a task's writes on a background thread and, where the task was the step's last,
-stores the step's checkpoint right afterwards. A write that waits a moment goes along in that
-statement: one round trip and one commit fewer a step. It waits at most ``HOLD`` seconds and is then
-stored by itself, so that a sibling that is still running does not keep a finished task's result from
-becoming durable (P3). Interrupts, errors and resumes never wait. Nothing here touches the database.
+LangGraph stores a task's writes when the task has finished and, where the task was the step's last, stores
+the step's checkpoint right afterwards. Writes that wait a moment go along in that statement: one round trip
+and one commit fewer a step. They wait at most ``HOLD`` seconds and are then stored by themselves, so that a
+sibling that is still running does not keep a finished task's result from becoming durable (P3). Interrupts,
+errors and resumes never wait. The database is touched only by the function that ``Held`` was given.
 """
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from holdfast.persistence.saver.encoding import Batch, Key
+from holdfast.persistence.saver.flusher import flush_later
+
 HOLD: Final = 0.003  # seconds
-
-Key = tuple[str, str, str]  # thread, namespace, checkpoint
-
-
-@dataclass(slots=True)
-class Batch:
-    """The encoded writes of one task: (index, channel, type, blob) each."""
-
-    task_id: str
-    task_path: str
-    rows: list[tuple[int, str, str, bytes]]
-    error: BaseException | None = None
-    _done: threading.Event = field(default_factory=threading.Event)
-
-    def finish(self, error: BaseException | None = None) -> None:
-        """Say that the statement that took the batch has been committed, or why not."""
-        self.error = error
-        self._done.set()
 
 
 class Held:
     """The batches that wait; shared by all copies of one saver. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Callable[[Key, Sequence[Batch]], None]) -> None:
+        """``store`` writes batches of one checkpoint that no later one has come for."""
+        self._store = store
         self._lock = threading.Lock()
         self._waiting: dict[Key, list[Batch]] = {}
+        self._under_way: dict[Key, list[Batch]] = {}
 
-    def offer(self, key: Key, batch: Batch) -> bool:
-        """Wait for a checkpoint after this one to take the batch; True when it is stored.
-
-        False when none came: the batch is the caller's again. Raises what the statement raised.
-        """
+    def hold(self, key: Key, batch: Batch) -> None:
+        """Keep the batch for the checkpoint after this one; ``batch.stored`` tells when it is durable."""
         with self._lock:
             self._waiting.setdefault(key, []).append(batch)
-        if not batch._done.wait(HOLD) and self._withdraw(key, batch):
-            return False
-        batch._done.wait()
-        if batch.error is not None:
-            raise batch.error
-        return True
+        flush_later(HOLD, lambda: self._is_waiting(key, batch), lambda: self._flush(key))
 
-    def take(self, key: Key) -> list[Batch]:
-        """The batches that wait for the checkpoint after this one; each must be finished."""
-        if not self._waiting:
-            return []
-        with self._lock:
-            return self._waiting.pop(key, [])
+    def take(self, key: Key) -> tuple[list[Batch], list[Batch]]:
+        """What waits for the checkpoint after this one, and what is being stored already.
 
-    def _withdraw(self, key: Key, batch: Batch) -> bool:
+        The first are the caller's to store and to finish; the second must be stored before the checkpoint
+        is, so that a step's writes are never behind it.
+        """
+        if not self._waiting and not self._under_way:
+            return [], []
         with self._lock:
-            batches = self._waiting.get(key, [])
-            found = [other for other in batches if other is not batch]
-            if len(found) == len(batches):
-                return False  # taken meanwhile
-            if found:
-                self._waiting[key] = found
-            else:
-                del self._waiting[key]
-            return True
+            return self._waiting.pop(key, []), list(self._under_way.get(key, ()))
+
+    def _is_waiting(self, key: Key, batch: Batch) -> bool:
+        return batch in self._waiting.get(key, ())
+
+    def _flush(self, key: Key) -> None:
+        while batches := self._next(key):
+            error: BaseException | None = None
+            try:
+                self._store(key, batches)
+            except BaseException as raised:  # noqa: BLE001 - it is the error of those who wait for the batches
+                error = raised
+            with self._lock:
+                del self._under_way[key]
+            finish(batches, error)
+
+    def _next(self, key: Key) -> list[Batch] | None:
+        """What waits, unless somebody stores what came before: he stores it next, so that no hole can arise."""
+        with self._lock:
+            if key in self._under_way or (batches := self._waiting.pop(key, None)) is None:
+                return None
+            self._under_way[key] = batches
+            return batches
+
+
+def finish(batches: Sequence[Batch], error: BaseException | None = None) -> None:
+    """Say that the statement that took the batches has been committed, or why not."""
+    for batch in batches:
+        if error is None:
+            batch.stored.set_result(None)
+        else:
+            batch.stored.set_exception(error)

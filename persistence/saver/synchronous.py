@@ -1,18 +1,18 @@
-"""The saver's calls, each one statement in one round trip on a pooled connection.
+"""The saver's calls, each one statement.
 
 It holds no lock and, between calls, no connection: parallel threads write in parallel, and whoever
 iterates ``list`` may call anything else meanwhile. With a fence every put is refused once another
-attempt owns the run (P2); without one it is a plain saver. Connection errors are repeated for up to
-``LEASE`` seconds and are never a node's error (R3).
+attempt owns the run (P2); without one it is a plain saver. What stands in a statement's parameters and
+rows is the business of the modules beside it, which touch no database.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
 
-import psycopg
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
     BaseCheckpointSaver,
@@ -21,33 +21,29 @@ from langgraph.checkpoint.base import (
     CheckpointMetadata,
     CheckpointTuple,
     DeltaChannelHistory,
-    get_checkpoint_id,
 )
-from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from holdfast import faults
 from holdfast.conf import settings
-from holdfast.persistence import arrays
 from holdfast.persistence.codec import codec
-from holdfast.persistence.connections import Connection, retrying
+from holdfast.persistence.connections import Connection
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.saver.decoding import Row, config_of, tuple_of
 from holdfast.persistence.saver.encoding import (
-    Params,
+    Batch,
+    Key,
     checkpoint_params,
-    held_params,
-    json_text,
+    key_of,
+    key_params,
     write_rows,
     writes_params,
 )
-from holdfast.persistence.saver.held import Batch, Held
-from holdfast.persistence.saver.held import Key as HeldKey
-from holdfast.persistence.sql import query
-
-T = TypeVar("T")
-
-_PAGE = 100  # checkpoints that list() reads at once
+from holdfast.persistence.saver.held import Held
+from holdfast.persistence.saver.order import follow
+from holdfast.persistence.saver.reading import Listing, get_params
+from holdfast.persistence.saver.statements import Statements
+from holdfast.persistence.saver.writing import storing_checkpoint
 
 
 class SyncSaver(BaseCheckpointSaver[str]):
@@ -69,10 +65,8 @@ class SyncSaver(BaseCheckpointSaver[str]):
         super().__init__(serde=serde or codec())
         self.using = using or settings().DATABASE
         self.fence = fence
-        self._connection = connection
-        if connection is not None:
-            arrays.register(connection)  # the pool's connections know the arrays of parameters already
-        self._held = Held()  # shared by copies, as the fence is
+        self._statements = Statements(self.using, connection)
+        self._held = Held(self._store_writes)  # shared by copies, as the fence is
 
     def get_next_version(self, current: str | int | None, channel: None) -> str:
         """A version that sorts after ``current`` as text, in upstream's form."""
@@ -91,35 +85,13 @@ class SyncSaver(BaseCheckpointSaver[str]):
         """Store the checkpoint; its config. Raises NotSerializableError, LeaseLostError, DatabaseUnreachableError."""
         params = checkpoint_params(self.serde, config, checkpoint, metadata, new_versions)
         if self.fence is None:
-            self._execute("saver_put", params)
+            self._statements.execute("saver_put", params)
         else:
-            self._put_fenced(params, self.fence)
+            with storing_checkpoint(self.fence, self._held, params) as (fenced, before):
+                for batch in before:
+                    batch.stored.result()
+                self._statements.fenced("saver_put_fenced", fenced, self.fence)
         return config_of(params["thread_id"], params["checkpoint_ns"], params["checkpoint_id"])
-
-    def _put_fenced(self, params: Params, fence: Fence) -> None:
-        fence.check_abandoned()
-        thread_id, namespace = params["thread_id"], params["checkpoint_ns"]
-        # A subgraph, or another thread that a node writes to, is not the run's own input.
-        enter = not fence.entered and namespace == "" and thread_id == fence.thread_id
-        if enter:
-            faults.point("input-before-first-checkpoint")
-        faults.point("checkpoint-before-commit")
-        parent_id = params["parent_id"]
-        batches = self._held.take((thread_id, namespace, parent_id)) if parent_id else []
-        error: BaseException | None = None
-        try:
-            self._fenced("saver_put_fenced", {**params, **held_params(batches), "enter": enter}, fence)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            for batch in batches:
-                batch.finish(error)
-        if enter:
-            fence.entered = True
-        fence.progressed = True
-        fence.note_durable(namespace, params["checkpoint_id"])
-        faults.point("checkpoint-after-commit")
 
     def put_writes(
         self,
@@ -132,16 +104,45 @@ class SyncSaver(BaseCheckpointSaver[str]):
 
         Durable when it returns. Raises NotSerializableError, LeaseLostError, DatabaseUnreachableError.
         """
+        self._put_writes(config, writes, task_id, task_path).stored.result()
+
+    def put_writes_soon(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> Future[None]:
+        """As ``put_writes``, without waiting: the future is done when they are durable, or has the error."""
+        try:
+            return self._put_writes(config, writes, task_id, task_path).stored
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where the future is asked
+            failed: Future[None] = Future()
+            failed.set_exception(error)
+            return failed
+
+    def _put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
+    ) -> Batch:
         rows, replace = write_rows(self.serde, writes)
+        batch = Batch(task_id, task_path, rows)
+        key = key_of(config)
+        if self.fence is not None:
+            self.fence.check_abandoned(task_id)
+            faults.point("writes-before-commit")
+            if not replace:
+                self._held.hold(key, batch)
+                return batch
+        self._store_writes(key, [batch], replace=replace)
+        batch.stored.set_result(None)
+        return batch
+
+    def _store_writes(self, key: Key, batches: Sequence[Batch], *, replace: bool = False) -> None:
+        params = {**key_params(key), **writes_params(batches), "replace": replace}
         if self.fence is None:
-            self._execute("saver_put_writes", writes_params(config, task_id, task_path, rows, replace))
+            self._statements.execute("saver_put_writes", params)
             return
-        self.fence.check_abandoned(task_id)
-        faults.point("writes-before-commit")
-        stored = not replace and self._held.offer(_key(config), Batch(task_id, task_path, rows))
-        if not stored:
-            params = writes_params(config, task_id, task_path, rows, replace)
-            self._fenced("saver_put_writes_fenced", params, self.fence)
+        self._statements.fenced("saver_put_writes_fenced", params, self.fence)
         if not replace:  # a question that is asked again is no progress
             self.fence.progressed = True
         faults.point("writes-after-commit")
@@ -153,16 +154,12 @@ class SyncSaver(BaseCheckpointSaver[str]):
 
         Raises TypeNotAllowedError, DatabaseUnreachableError.
         """
-        configurable = config["configurable"]
-        params = {
-            "thread_id": str(configurable["thread_id"]),
-            "checkpoint_ns": configurable.get("checkpoint_ns", ""),
-            "checkpoint_id": get_checkpoint_id(config),
-        }
-        rows = self._rows("saver_get", params)
+        params = get_params(config)
+        rows = self._statements.rows("saver_get", params)
         if not rows:
             return None
         found = self._tuple(rows[0])
+        follow(found.checkpoint["id"])
         if self.fence is not None and params["thread_id"] == self.fence.thread_id:
             self.fence.note_durable(params["checkpoint_ns"], found.checkpoint["id"])
         return found
@@ -183,33 +180,37 @@ class SyncSaver(BaseCheckpointSaver[str]):
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
         """The writes that rebuild each DeltaChannel, by upstream's own two queries."""
-        return self._upstream(lambda saver: saver.get_delta_channel_history(config=config, channels=channels))
+        return self._statements.upstream(
+            self.serde, lambda saver: saver.get_delta_channel_history(config=config, channels=channels)
+        )
 
     # --- upkeep: none of it is fenced; whoever calls it sees to it that no run uses the thread
 
     def delete_thread(self, thread_id: str) -> None:
         """Delete all checkpoints, values and writes of the thread."""
-        self._execute("saver_delete_thread", {"thread_id": str(thread_id)})
+        self._statements.execute("thread_delete_checkpoints", {"thread_id": str(thread_id)})
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints that the runs made, with what only they used. Reads the whole table."""
         if isinstance(run_ids, str):
             raise TypeError("run_ids is a sequence of run ids, not one str")
         if run_ids:
-            self._execute("saver_delete_for_runs", {"run_ids": [str(run_id) for run_id in run_ids]})
+            self._statements.execute(
+                "saver_delete_for_runs", {"run_ids": [str(run_id) for run_id in run_ids]}
+            )
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy the whole history of a thread to another id; what the target has already stays."""
-        self._execute("saver_copy_thread", {"source": str(source_thread_id), "target": str(target_thread_id)})
+        self._statements.execute(
+            "saver_copy_thread", {"source": str(source_thread_id), "target": str(target_thread_id)}
+        )
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Keep only each namespace's latest checkpoint, or ("delete") nothing, by upstream's own statements.
 
         Raises NotImplementedError for threads with a DeltaChannel, ValueError for an unknown strategy.
         """
-        self._upstream(lambda saver: saver.prune(thread_ids, strategy=strategy))
-
-    # --- the ways to the database
+        self._statements.upstream(self.serde, lambda saver: saver.prune(thread_ids, strategy=strategy))
 
     def _pages(
         self,
@@ -218,66 +219,17 @@ class SyncSaver(BaseCheckpointSaver[str]):
         before: RunnableConfig | None,
         limit: int | None,
     ) -> Iterator[Sequence[Row]]:
-        configurable = config["configurable"] if config else {}
-        thread_id = configurable.get("thread_id")
-        params: Params = {
-            "thread_id": None if thread_id is None else str(thread_id),
-            "checkpoint_ns": configurable.get("checkpoint_ns"),
-            "checkpoint_id": configurable.get("checkpoint_id"),
-            "before": get_checkpoint_id(before) if before else None,
-            "filter": json_text(filter, "filter") if filter else None,
-            "after_id": None,
-            "after_thread": None,
-            "after_ns": None,
-        }
-        left = None if limit is None else int(limit)
-        while left is None or left > 0:
-            size = _PAGE if left is None else min(_PAGE, left)
-            page = self._rows("saver_list", {**params, "limit": size}, prepare=False)
+        listing = Listing(config, filter, before, limit)
+        while (params := listing.next_page()) is not None:
+            page = self._statements.rows("saver_list", params, prepare=False)
+            listing.take(page, asked=params)
             if page:
                 yield page
-            if len(page) < size:
-                return
-            params["after_thread"], params["after_ns"], params["after_id"] = page[-1][:3]
-            left = None if left is None else left - len(page)
 
     def _tuple(self, row: Row) -> CheckpointTuple:
         found = tuple_of(self.serde, row)
         if found is None:  # an old format, which upstream knows how to bring up to date
             config = config_of(*row[:3])
-            found = self._upstream(lambda saver: saver.get_tuple(config))
+            found = self._statements.upstream(self.serde, lambda saver: saver.get_tuple(config))
             assert found is not None, "a checkpoint vanished while it was read"
         return found
-
-    def _upstream(self, work: Callable[[PostgresSaver], T]) -> T:
-        return self._do(lambda connection: work(PostgresSaver(connection, serde=self.serde)))
-
-    def _fenced(self, name: str, params: Params, fence: Fence) -> None:
-        rows = self._rows(name, params | fence.params)
-        fence.check(rows[0][0])
-
-    def _execute(self, name: str, params: Params) -> None:
-        statement = query(name)
-        self._do(lambda connection: psycopg.Cursor(connection).execute(statement, params))
-
-    def _rows(self, name: str, params: Params, *, prepare: bool | None = None) -> Sequence[Row]:
-        statement = query(name)
-
-        def work(connection: Connection) -> Sequence[Row]:
-            # Not connection.cursor(): a lent connection is Django's, whose cursors bind on the client.
-            cursor = psycopg.Cursor(connection)
-            return cursor.execute(statement, params, prepare=prepare, binary=True).fetchall()
-
-        return self._do(work)
-
-    def _do(self, work: Callable[[Connection], T]) -> T:
-        return retrying(self.using, work) if self._connection is None else work(self._connection)
-
-
-def _key(config: RunnableConfig) -> HeldKey:
-    configurable = config["configurable"]
-    return (
-        str(configurable["thread_id"]),
-        configurable.get("checkpoint_ns", ""),
-        configurable["checkpoint_id"],
-    )

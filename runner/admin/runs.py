@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
@@ -81,31 +81,24 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
         ),
     )
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        term = search_term.strip()
-        if not term:
-            return queryset, False
+    enqueued = pieces.moment("created_at", "enqueued")
+    due = pieces.moment("not_before", "not before")
+    started = pieces.moment("started_at", "started")
+    ended = pieces.moment("finished_at", "ended")
+    deadline_at = pieces.moment("deadline", "deadline")
+    renewed = pieces.moment("renewed_at", "lease renewed")
+    rung = pieces.moment("rung_at", "bell rung")
+
+    def found(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
         try:
             wanted = Q(id=UUID(term))
         except ValueError:
             wanted = Q(idempotency_key=term)
-        return queryset.filter(wanted | Q(thread__id__startswith=term)), False
+        return rows.filter(wanted | Q(thread__id__startswith=term))
 
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: dict[str, Any],
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: Any = None,
-    ) -> HttpResponse:
-        if isinstance(obj, RunRow):
-            operations = possible(obj) if self.has_operate_permission(request) else ()
-            context = {**context, **story(obj), "operations": operations}
-        return super().render_change_form(request, context, add, change, form_url, obj)
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        operations = possible(row) if self.has_operate_permission(request) else ()
+        return {**story(row), "operations": operations}
 
     @admin.display(description="run", ordering="id")
     def run(self, run: RunRow) -> SafeString:
@@ -126,34 +119,6 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
     @admin.display(description="thread")
     def in_thread(self, run: RunRow) -> SafeString:
         return pieces.page("thread", run.thread_id, pieces.short(run.thread_id))
-
-    @admin.display(description="enqueued")
-    def enqueued(self, run: RunRow) -> SafeString:
-        return pieces.when(run.created_at)
-
-    @admin.display(description="not before")
-    def due(self, run: RunRow) -> SafeString:
-        return pieces.when(run.not_before)
-
-    @admin.display(description="started")
-    def started(self, run: RunRow) -> SafeString:
-        return pieces.when(run.started_at)
-
-    @admin.display(description="ended")
-    def ended(self, run: RunRow) -> SafeString:
-        return pieces.when(run.finished_at)
-
-    @admin.display(description="deadline")
-    def deadline_at(self, run: RunRow) -> SafeString:
-        return pieces.when(run.deadline)
-
-    @admin.display(description="lease renewed")
-    def renewed(self, run: RunRow) -> SafeString:
-        return pieces.when(run.renewed_at)
-
-    @admin.display(description="bell rung")
-    def rung(self, run: RunRow) -> SafeString:
-        return pieces.when(run.rung_at)
 
     @admin.display(description="took")
     def took(self, run: RunRow) -> str:

@@ -8,15 +8,15 @@ kept and delivered first. Nothing here outlives the process, and nothing is shar
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
+from holdfast.per_process import PerProcess
 from holdfast.runner.broker.address import Address
 from holdfast.runner.broker.errors import BrokerConnectionError
 from holdfast.runner.broker.session import Session
@@ -134,20 +134,19 @@ class Holding:
                 self._freed.difference_update(freed)
 
 
-_holdings: dict[Address, Holding] = {}
-_guard = threading.Lock()
+class _Holdings:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_address: dict[Address, Holding] = {}
+
+    def of(self, address: Address) -> Holding:
+        with self._lock:
+            return self._by_address.setdefault(address, Holding())
+
+
+_holdings: Final = PerProcess(_Holdings)
 
 
 def holding(address: Address) -> Holding:
     """The process's own for that broker."""
-    with _guard:
-        return _holdings.setdefault(address, Holding())
-
-
-def _start_afresh() -> None:
-    global _guard
-    _guard = threading.Lock()
-    _holdings.clear()
-
-
-os.register_at_fork(after_in_child=_start_afresh)
+    return _holdings().of(address)

@@ -61,7 +61,7 @@ def _dial(options: dict[str, Any], timeout: float) -> psycopg.Connection[tuple[A
             left = deadline - time.monotonic()
             if left <= 0 or not poller.poll(left * 1000):
                 raise psycopg.OperationalError(f"no answer from the database within {timeout} s")
-    except BaseException:
+    except BaseException:  # whatever it is, nobody else has the socket to close it
         link.finish()
         raise
     connection = psycopg.Connection[tuple[Any, ...]](link)
@@ -97,7 +97,7 @@ class Session:
             else:
                 self._connection.prepare_threshold = 0
                 self.rows("settle_in")
-        except BaseException:
+        except BaseException:  # a session that is not whole is nobody's
             self.close()
             raise
 

@@ -1,4 +1,4 @@
-"""Reads schema.sql and queries.sql of the broker; stands alone, so that no Django is needed.
+"""The broker's tables (schema.sql) and its statements (queries.sql); needs no Django.
 
 No statement of the broker is put together from strings; the one identifier that varies, LISTEN's
 channel, is quoted by psycopg.
@@ -6,13 +6,11 @@ channel, is quoted by psycopg.
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from importlib.resources import files
 from typing import LiteralString
 
-_HEADING = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
-_REMARK = re.compile(r"^--.*\n", re.MULTILINE)
+from holdfast.sql import named_statements
 
 
 def schema() -> LiteralString:
@@ -21,13 +19,11 @@ def schema() -> LiteralString:
 
 
 @cache
-def _queries() -> dict[str, LiteralString]:
-    text = files("holdfast.runner.broker").joinpath("queries.sql").read_text("utf-8")
-    _, *parts = _HEADING.split(text)
-    bodies = (_REMARK.sub("", body).strip() for body in parts[1::2])
-    return dict(zip(parts[::2], bodies, strict=True))
+def statements() -> dict[str, LiteralString]:
+    """All statements of queries.sql by name."""
+    return named_statements(files("holdfast.runner.broker").joinpath("queries.sql"))
 
 
 def query(name: str) -> LiteralString:
     """The statement of that name in queries.sql. Raises KeyError."""
-    return _queries()[name]
+    return statements()[name]

@@ -17,6 +17,7 @@ from langgraph.types import interrupt
 
 from holdfast.errors import LeaseLostError
 from holdfast.persistence import effects as ledger
+from holdfast.persistence.jsonb import storable
 from holdfast.runner.effects.identity import Place
 from holdfast.runner.effects.steps import Body, Guarded, Io, Steps, begin, finish, loads
 from holdfast.runner.runs.attempt import Attempt
@@ -97,4 +98,4 @@ def _question(place: Place, attempts: int, why: str, problem: str) -> dict[str, 
 def _describe(error: Exception) -> str:
     if isinstance(error, GraphBubbleUp):
         return f"its body asked a question ({type(error).__name__}), which an at_most_once body must not"
-    return f"{type(error).__name__}: {error}"[:500]
+    return str(storable(f"{type(error).__name__}: {error}"[:500]))

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from langgraph.errors import GraphBubbleUp
 
 from holdfast.errors import LeaseLostError
+from holdfast.per_process import PerProcess
 from holdfast.persistence import effects as ledger
 from holdfast.runner.effects.at_most_once import at_most_once
 from holdfast.runner.effects.identity import executing
@@ -128,12 +128,5 @@ async def _in_thread(work: Callable[[], Any]) -> Any:
         raise
 
 
-_executor: tuple[int, ThreadPoolExecutor] | None = None
-
-
-def _threads() -> ThreadPoolExecutor:
-    """Threads of this process, made after any fork; enough that waiting effects hold up no other."""
-    global _executor
-    if _executor is None or _executor[0] != os.getpid():
-        _executor = (os.getpid(), ThreadPoolExecutor(32, thread_name_prefix="holdfast-effects"))
-    return _executor[1]
+_threads: Final = PerProcess(partial(ThreadPoolExecutor, 32, thread_name_prefix="holdfast-effects"))
+"""Enough that waiting effects hold up no other."""

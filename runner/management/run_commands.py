@@ -174,10 +174,12 @@ def resume(
 
     if question is not None:
         # The API takes a dict with other keys for a plain answer; here it was meant as a question's id.
-        asked = [known.id for known in api.get(identity).questions]
+        now = api.get(identity)
+        asked = [known.id for known in now.questions]
         if question not in asked:
             raise UnknownQuestionError(
-                f"Run {identity} does not ask {question!r}; it asks {', '.join(asked) or 'nothing'}.",
+                f"Run {identity} does not ask {question!r}; it is {now.status} and asks "
+                f"{', '.join(asked) or 'nothing'}.",
                 run_id=identity,
                 unknown=[question],
                 asked=asked,

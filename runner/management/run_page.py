@@ -104,7 +104,7 @@ def run_view(
     for name, shown in _head(run):
         head.add_row(Text(name, style="dim"), shown)
     parts: list[RenderableType] = [head]
-    if run.status == "interrupted":  # until its end, a run remembers what it has asked
+    if run.status == "interrupted":  # only then can what is open be answered
         parts += question_panels(run)
     if run.error:
         message = f"{run.error.get('type', 'error')}: {run.error.get('message', '')}"

@@ -13,6 +13,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from langgraph.runtime import RunControl
+
 from holdfast.persistence.ids import RunId, ThreadId
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ class Attempt:
     """The alias of the database that holds the run."""
     owner: str
     fence: Fence
+    control: RunControl = field(default_factory=RunControl)
+    """By which the attempt is told to stop at its next boundary (R13)."""
     answers: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The answers that this attempt sends, by interrupt id."""
 

@@ -4,44 +4,43 @@ An ``@entrypoint``, or a node that calls tasks, is one super-step however long i
 would outlast every deploy. Once a drain is asked for, no further task begins: the call raises LangGraph's
 own GraphDrained, as a subgraph that reaches a step boundary does. Tasks that are under way come to their
 end and are stored. Code that catches the exception cannot make a result of it: the caller's writes and any
-further checkpoint of the attempt are refused, and the next attempt does the call.
+further checkpoint of the attempt are refused, and the next attempt does the call. The executors ask here.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphDrained
-from langgraph.runtime import RunControl
+from langgraph.types import PregelExecutableTask
 
-from holdfast.persistence.fence import Fence
+from holdfast.runner.runs.attempt import current_attempt
+from holdfast.runner.runs.process import OUTAGE, here
 
 
-class TaskBoundary(BaseCallbackHandler):
-    """Called by LangChain in the thread of the task that is about to begin."""
+def is_call(task: PregelExecutableTask) -> bool:
+    """Whether it is a call of a ``@task``: LangGraph marks those by the last element of their path."""
+    return bool(task.path) and task.path[-1] is True
 
-    run_inline = True
-    raise_error = True
 
-    def __init__(self, control: RunControl, fence: Fence) -> None:
-        self._control = control
-        self._fence = fence
+def is_held_up() -> bool:
+    """Whether no call may begin now: the database is away, or nobody knows (no recent heartbeat)."""
+    return current_attempt() is not None and here().is_late()
 
-    def on_chain_start(
-        self,
-        serialized: dict[str, Any],
-        inputs: dict[str, Any],
-        *,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Raise GraphDrained in place of a task's beginning, if a drain was asked for."""
-        if not self._control.drain_requested or metadata is None:
-            return
-        path = metadata.get("langgraph_path") or ()
-        if kwargs.get("name") != metadata.get("langgraph_node") or not path or path[-1] is not True:
-            return  # not a call: LangGraph marks those by the last element of their path
-        callers = metadata["langgraph_checkpoint_ns"].split("|")[:-1]
-        self._fence.abandon(caller.rpartition(":")[2] for caller in callers)
-        raise GraphDrained(self._control.drain_reason or "shutdown")
+
+def wait() -> None:
+    """Until the database answers again, or the process is told to go.
+
+    LangGraph lets the caller of tasks run ahead of what is stored: without this, an outage of ten minutes would
+    repeat ten minutes of calls.
+    """
+    if is_held_up():
+        here().outlasts(OUTAGE)
+
+
+def check(call: PregelExecutableTask) -> None:
+    """Raise GraphDrained in place of a call's beginning, if a drain was asked for, or a result could not be kept."""
+    attempt = current_attempt()
+    if attempt is None or not (attempt.control.drain_requested or attempt.fence.broken):
+        return
+    callers = call.config["metadata"]["langgraph_checkpoint_ns"].split("|")[:-1]
+    attempt.fence.abandon(caller.rpartition(":")[2] for caller in callers)
+    raise GraphDrained(attempt.control.drain_reason or "shutdown")

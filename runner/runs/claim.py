@@ -33,9 +33,7 @@ class Claimed:
 @contextmanager
 def claimed(process: Process, run_id: RunId) -> Iterator[Claimed | None]:
     """The claim, for as long as the block lasts; None if the run is not to be had."""
-    # A beat that does not come means that the database is away: nothing could be claimed now anyhow.
-    if process.beating and not process.wait_for_beat(age=BEAT_AGE, timeout=PATIENCE):
-        logger.warning("run %s is not claimed: this process has no recent heartbeat", run_id)
+    if not _has_beaten(process, run_id):
         yield None
         return
     with process.place(patience=PATIENCE) as place:
@@ -51,14 +49,24 @@ def claimed(process: Process, run_id: RunId) -> Iterator[Claimed | None]:
         return
     with process.place(alone=True, patience=PATIENCE) as place:
         if place is None:
-            _pass_on(run_id)  # the neighbours take their time
+            _pass_on(run_id)  # some neighbour's node takes its time
             yield None
             return
-        if (claim := _take(process, run_id, alone=True)) is None:
+        # It may have waited long, and the beat that it began with is old by now.
+        if not _has_beaten(process, run_id) or (claim := _take(process, run_id, alone=True)) is None:
             yield None
             return
         logger.warning("run %s died twice at one place: it executes alone in this process", run_id)
         yield Claimed(claim=claim, place=place)
+
+
+def _has_beaten(process: Process, run_id: RunId) -> bool:
+    """Whether this process has a recent heartbeat (R8), or gets one in time."""
+    # A beat that does not come means that the database is away: nothing could be claimed now anyhow.
+    if process.beating and not process.wait_for_beat(age=BEAT_AGE, timeout=PATIENCE):
+        logger.warning("run %s is not claimed: this process has no recent heartbeat", run_id)
+        return False
+    return True
 
 
 def _take(process: Process, run_id: RunId, *, alone: bool) -> Claim | None:

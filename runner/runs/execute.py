@@ -7,9 +7,7 @@ and says how it stopped. It writes nothing itself; what a node or the saver writ
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -22,68 +20,19 @@ from holdfast.errors import DatabaseUnreachableError, LeaseLostError
 from holdfast.graphs import registry
 from holdfast.graphs.spec import GraphSpec
 from holdfast.persistence import DjangoCache, DjangoSaver, DjangoStore, codec, ledger
-from holdfast.persistence.jsonb import storable
 from holdfast.persistence.records import Claim
-from holdfast.runner.runs import questions, writers
+from holdfast.runner.runs import executors, questions
 from holdfast.runner.runs.attempt import Attempt, attempt_scope
-from holdfast.runner.runs.boundary import TaskBoundary
+from holdfast.runner.runs.exits import told_to_go
 from holdfast.runner.runs.loop import OrmKeeper, loop
+from holdfast.runner.runs.outcome import Drained, Failed, Finished, Interrupted, Lost, Outcome
 from holdfast.runner.runs.process import Execution
 
 AnyPregel = Pregel[Any, Any, Any, Any]
 
 logger = logging.getLogger("holdfast.execute")
 
-writers.install()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finished:
-    """The graph came to its end."""
-
-    values: Any
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Interrupted:
-    """The graph asks."""
-
-    interrupts: tuple[Interrupt, ...]
-    nodes: Mapping[str, str]
-    """The names of the nodes that are waiting, by task id."""
-    spec: GraphSpec
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Drained:
-    """The graph stopped at a step boundary because it was asked to."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Failed:
-    """The graph raised."""
-
-    exception: BaseException = field(repr=False)
-
-    @property
-    def error(self) -> dict[str, Any]:
-        """For the run row."""
-        kind = type(self.exception)
-        return {
-            "type": kind.__qualname__
-            if kind.__module__ == "builtins"
-            else f"{kind.__module__}.{kind.__qualname__}",
-            "message": storable(str(self.exception)[:2000]),
-            "traceback": storable("".join(traceback.format_exception(self.exception))[-8000:]),
-        }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lost:
-    """Another attempt owns the run: nothing is left to do."""
-
-
-Outcome = Finished | Interrupted | Drained | Failed | Lost
+executors.install()
 
 
 def execute(claim: Claim, execution: Execution) -> Outcome:
@@ -110,17 +59,18 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
                 stream.read(graph, sent, config, arguments)
             outcome = Finished(values=stream.latest)
             if stream.interrupts:
-                nodes = questions.asking_nodes(graph.get_state(config, subgraphs=True))
-                outcome = Interrupted(interrupts=tuple(stream.interrupts), nodes=nodes, spec=spec)
+                outcome = Interrupted(interrupts=tuple(stream.interrupts), spec=spec)
     except (GraphDrained, DatabaseUnreachableError):
         # An outage that outlasts a lease is no fault of the run's: whoever reaches the database goes on.
         return Drained()
-    except Exception as error:  # noqa: BLE001 - the boundary of the task: whatever a graph raises fails its run
+    except BaseException as error:  # the task's boundary: whatever a graph raises, an exit too, fails its run
+        if told_to_go(error):
+            raise
         outcome = Lost() if isinstance(error, LeaseLostError) else Failed(exception=error)
     if execution.fence.lost:
         return Lost()
     # What a task returned, raised or asked after it had been cut off between two calls is not its own word.
-    return Drained() if execution.fence.abandoned else outcome
+    return Drained() if execution.fence.abandoned or execution.fence.broken else outcome
 
 
 class _Stream:
@@ -163,7 +113,7 @@ def _attempt(claim: Claim, execution: Execution, spec: GraphSpec) -> Attempt:
     if claim.answers is not None:
         given = claim.answers.value or {}  # null: the state was updated instead of answering
         with ledger.pooled():
-            answers = questions.to_send(claim.run.thread_id, claim.run.questions, given, spec.allowlist)
+            answers = questions.to_send(claim.run.thread_id, claim.asked, given, spec.allowlist)
     return Attempt(
         run_id=claim.run.id,
         thread_id=claim.run.thread_id,
@@ -171,6 +121,7 @@ def _attempt(claim: Claim, execution: Execution, spec: GraphSpec) -> Attempt:
         alias=ledger.alias(),
         owner=claim.run.owner or "",
         fence=execution.fence,
+        control=execution.control,
         answers=answers,
     )
 
@@ -195,7 +146,7 @@ def _config(claim: Claim, execution: Execution, *, asynchronous: bool) -> Runnab
         "holdfast_delivery": run.deliveries,
         "holdfast_owner": run.owner,
     }
-    config["callbacks"] = [TaskBoundary(execution.control, execution.fence), execution.timeline]
+    config["callbacks"] = [execution.timeline]
     if asynchronous:
         config["callbacks"].append(OrmKeeper())
     config["run_name"] = f"graph:{run.graph}"

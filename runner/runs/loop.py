@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from contextlib import suppress
+from typing import Any, Final, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from langchain_core.callbacks import AsyncCallbackHandler
 
+from holdfast.per_process import PerProcess
 from holdfast.persistence.connections import drop_dead_django_connections
 
 MOST_THREADS = 128
@@ -62,7 +63,14 @@ class Loop:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(_Threads(MOST_THREADS, thread_name_prefix="holdfast-loop"))
-        threading.Thread(target=self._loop.run_forever, name="holdfast-loop", daemon=True).start()
+        threading.Thread(target=self._run, name="holdfast-loop", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            # asyncio hands a task's exit to whoever awaits it, and lets it through here as well: without
+            # another round all other async graphs of the process would stand still for ever.
+            with suppress(SystemExit, KeyboardInterrupt):
+                self._loop.run_forever()
 
     def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run the coroutine there, and wait for it, with this thread's context variables."""
@@ -74,12 +82,5 @@ async def _in_context(coroutine: Coroutine[Any, Any, None], context: contextvars
     await asyncio.get_running_loop().create_task(coroutine, context=context)
 
 
-_the_loop: tuple[int, Loop] | None = None
-
-
-def loop() -> Loop:
-    """This process's; a forked child gets one of its own."""
-    global _the_loop
-    if _the_loop is None or _the_loop[0] != os.getpid():  # a thread does not survive a fork
-        _the_loop = (os.getpid(), Loop())
-    return _the_loop[1]
+loop: Final = PerProcess(Loop)
+"""This process's; a forked child gets one of its own."""

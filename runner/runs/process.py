@@ -14,15 +14,26 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 from langgraph.runtime import RunControl
 
+from holdfast.conf import settings
+from holdfast.per_process import PerProcess
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.ids import RunId
 from holdfast.persistence.records import Claim, Session
 from holdfast.runner.runs.timeline import Timeline
 
 logger = logging.getLogger("holdfast.worker")
+
+TURN = 60.0
+"""Seconds that the gate stays closed for a run that is to be alone, after its neighbours were asked to leave."""
+LATE = 4
+"""Heartbeats without a beat after which a process counts as late (R9)."""
+OUTAGE = 600.0
+"""Seconds without the database after which the outcome of an attempt is given up: then the run goes on from its
+last checkpoint, as after a crash."""
 
 
 class Place:
@@ -52,11 +63,11 @@ class Process:
     """The runs of one process, and the gate before them (R12, R13)."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
-        self.owner = f"{socket.gethostname()}:{self.pid}"
+        self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self.session = Session(pid=None, start=None)
         self.queues: tuple[str, ...] = ()
         self.default_queue = ""
+        self.graphs: tuple[tuple[str, str], ...] = ()
         self.beating = False
         self.last_beat = 0.0
         self.idle_since = time.monotonic()
@@ -65,6 +76,8 @@ class Process:
         self._changed = threading.Condition()
         self._inside = 0
         self._alone: Place | None = None
+        self._making_room = False
+        self._open_until = 0.0
 
     # ── the gate ────────────────────────────────────────────────────────────────────────────────────
 
@@ -73,7 +86,10 @@ class Process:
         """A place to execute in, waited for up to ``patience`` seconds; None if there was none.
 
         While somebody is alone nobody else gets one. ``alone`` waits until all others have left, during
-        which nobody else enters.
+        which nobody else enters. Those who have not left after ``patience`` are handed over at their next step
+        boundary (R13), so that its turn comes however long their runs are. Only a node, or a ``@task``, that
+        takes longer than ``TURN`` keeps it away: then it gives up, and the gate is open to all others for as
+        long as it was closed, so that a node of hours costs the process half of its time at most.
         """
         place = Place()
         if not self._enter(place, alone=alone, patience=patience):
@@ -89,18 +105,39 @@ class Process:
                 self._changed.notify_all()
 
     def _enter(self, place: Place, *, alone: bool, patience: float) -> bool:
-        give_up = time.monotonic() + patience
         with self._changed:
+            if alone and time.monotonic() < self._open_until:
+                return False
             if not self._changed.wait_for(lambda: self._alone is None, patience):
                 return False
-            if alone:
-                self._alone = place  # from here on nobody else enters
-                if not self._changed.wait_for(lambda: self._inside == 0, give_up - time.monotonic()):
-                    self._alone = None
-                    self._changed.notify_all()
-                    return False
+            if alone and not self._emptied(place, patience):
+                return False
             self._inside += 1
             return True
+
+    def _emptied(self, place: Place, patience: float) -> bool:
+        """Let nobody enter, until all have left or the wait for that is over."""
+        closed = time.monotonic()
+        self._alone = place  # from here on nobody else enters
+        left = self._left(patience)
+        if not left and not self.draining:
+            logger.info(
+                "%d runs are handed over at their next step: one has to be alone", len(self._executions)
+            )
+            self._making_room = True
+            for execution in self._executions.values():
+                execution.control.request_drain("solitude")
+            left = self._left(TURN)
+            self._making_room = False
+        if not left:
+            self._alone = None
+            self._open_until = 2 * time.monotonic() - closed
+            self._changed.notify_all()
+        return left
+
+    def _left(self, timeout: float) -> bool:
+        self._changed.wait_for(lambda: self._inside == 0 or self.draining, timeout)
+        return self._inside == 0 and not self.draining
 
     def admit_others(self, place: Place) -> None:
         """The run in that place has moved on: if it was alone, others may enter again (R12)."""
@@ -119,6 +156,8 @@ class Process:
             self._executions[run_id] = execution
             if self.draining:
                 execution.control.request_drain("shutdown")
+            elif self._making_room:  # it had entered before
+                execution.control.request_drain("solitude")
         try:
             yield
         finally:
@@ -146,6 +185,7 @@ class Process:
             self.draining = True
             for execution in self._executions.values():
                 execution.control.request_drain("shutdown")
+            self._changed.notify_all()
 
     # ── the beat ────────────────────────────────────────────────────────────────────────────────────
 
@@ -161,23 +201,22 @@ class Process:
         with self._changed:
             return self._changed.wait_for(lambda: time.monotonic() - self.last_beat < age, timeout)
 
+    def is_late(self) -> bool:
+        """Whether the heartbeat has missed beats, as it does while the database is away."""
+        return self.beating and time.monotonic() - self.last_beat > settings().HEARTBEAT * LATE
 
-_here: Process | None = None
-_making = threading.Lock()
+    def outlasts(self, timeout: float) -> bool:
+        """Whether the database answers again, waited for up to ``timeout`` seconds by the heartbeat's beats.
 
-
-def here() -> Process:
-    """This process; a forked child gets one of its own."""
-    global _here
-    with _making:
-        if _here is None or _here.pid != os.getpid():
-            _here = Process()
-        return _here
-
-
-def _forget() -> None:
-    global _making
-    _making = threading.Lock()
+        False at once in a process that has no heartbeat, or is told to go.
+        """
+        failed = time.monotonic()
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self.draining or not self.beating or self.last_beat > failed, timeout
+            )
+            return not self.draining and self.last_beat > failed
 
 
-os.register_at_fork(after_in_child=_forget)
+here: Final = PerProcess(Process)
+"""This process; a forked child gets one of its own."""

@@ -14,8 +14,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langgraph.types import StateSnapshot
-
 from holdfast.persistence import codec, ledger
 from holdfast.persistence.ids import ThreadId
 from holdfast.persistence.jsonb import storable
@@ -28,7 +26,11 @@ def waiting(
     nodes: Mapping[str, str],
     allow: frozenset[tuple[str, str]],
 ) -> list[Question]:
-    """The questions behind the interrupts that a graph has just stopped with; ``nodes``: names by task id."""
+    """The questions behind the interrupts that a graph has just stopped with.
+
+    ``nodes`` are the names of who asked, by task id. One that hid itself from the timeline, as a graph does
+    that is called without its caller's callbacks, goes by its caller's name.
+    """
     values = {interrupt.id: interrupt.value for interrupt in interrupts}
     found: dict[str, Question] = {}
     for row in ledger.questions_held(thread_id):  # deepest namespace first
@@ -38,23 +40,13 @@ def waiting(
                 found[interrupt.id] = Question(
                     id=f"{interrupt.id}.{answered}" if answered else interrupt.id,
                     value=_shown(values[interrupt.id]),
-                    node=nodes.get(row["task_id"], ""),
+                    node=nodes.get(row["task_id"], _caller(row["checkpoint_ns"])),
                     namespace=row["checkpoint_ns"],
                     checkpoint_id=row["checkpoint_id"],
                     task_id=row["task_id"],
                     answered=answered,
                 )
     return [found[interrupt_id] for interrupt_id in values if interrupt_id in found]
-
-
-def asking_nodes(snapshot: StateSnapshot) -> dict[str, str]:
-    """The name of each pending node by its task id, subgraphs' included."""
-    names = {}
-    for task in snapshot.tasks:
-        names[task.id] = task.name
-        if isinstance(task.state, StateSnapshot):
-            names |= asking_nodes(task.state)
-    return names
 
 
 def to_send(
@@ -73,6 +65,11 @@ def to_send(
         for question, state in zip(asked, states, strict=True)
         if state["newest"] and _answers(state["type"], state["blob"], allow) == question.answered
     }
+
+
+def _caller(namespace: str) -> str:
+    """The node that called the graph of this namespace; empty at the root."""
+    return namespace.rpartition("|")[2].partition(":")[0]
 
 
 def _answers(type_: str | None, blob: bytes | None, allow: frozenset[tuple[str, str]]) -> int:

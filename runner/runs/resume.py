@@ -31,11 +31,10 @@ def resume(run_id: RunId, answer: Any) -> Run:
             run_id=run_id,
             status=run.status,
         )
-    answers = codec.dumps(
-        _by_question(run, answer), field="answer", extra=codec.types_of(run.graph, run.version)
-    )
+    given = _by_question(run, answer)
+    answers = codec.dumps(given, field="answer", extra=codec.types_of(run.graph, run.version))
     with transaction.atomic(using=ledger.alias()):
-        queued = ledger.answer(run, answers)
+        queued = ledger.answer(run, answers, to=given.keys())
         if queued is None:  # it was answered or cancelled since we looked
             now = ledger.get(run_id)
             raise RunNotWaitingError(

@@ -10,7 +10,7 @@ from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.records import Claim, Run
 from holdfast.runner import dispatch
 from holdfast.runner.runs import questions
-from holdfast.runner.runs.execute import Drained, Failed, Finished, Interrupted, Lost, Outcome
+from holdfast.runner.runs.outcome import Drained, Failed, Finished, Interrupted, Lost, Outcome
 from holdfast.runner.runs.process import Execution
 from holdfast.runner.signals import run_settled
 
@@ -63,7 +63,8 @@ def _write(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
                 error = Failed(exception=refused).error
                 return ledger.settle(claim, RunStatus.FAILED, error=error, lines=lines, inside=inside)
             return ledger.settle(claim, RunStatus.SUCCEEDED, result=result, lines=lines, inside=inside)
-        case Interrupted(interrupts=interrupts, nodes=nodes, spec=spec):
+        case Interrupted(interrupts=interrupts, spec=spec):
+            nodes = execution.timeline.asking()
             asked = questions.waiting(claim.run.thread_id, interrupts, nodes, spec.allowlist)
             if len(asked) < len({interrupt.id for interrupt in interrupts}):
                 # Another attempt has gone on from there, which the fence tells; otherwise it is our error.

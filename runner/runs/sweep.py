@@ -13,7 +13,7 @@ from holdfast.persistence.ids import ThreadId
 from holdfast.persistence.records import Run
 from holdfast.runner import dispatch
 from holdfast.runner.runs.process import Process
-from holdfast.runner.signals import announce
+from holdfast.runner.signals import announce_apart
 
 logger = logging.getLogger("holdfast.sweep")
 
@@ -29,12 +29,15 @@ def sweep(process: Process, *, judge: bool) -> None:
     ended = [*ledger.sweep_deadlines(), *ledger.apply_cancels()]
     ledger.drop_stale_requests()
     for run in ended:
-        announce(run)
+        announce_apart(run)
         dispatch.ring_all(ledger.freed_thread(run.thread_id))
     roll_back()
     if process.queues:
         idle = process.idle_for() >= IDLE_SECONDS
-        dispatch.ring_all(ledger.bells(queues=process.queues, default_queue=process.default_queue, idle=idle))
+        due = ledger.bells(
+            queues=process.queues, default_queue=process.default_queue, known=process.graphs, idle=idle
+        )
+        dispatch.ring_all(due)
 
 
 def roll_back() -> None:
@@ -53,7 +56,7 @@ def _tell(lost: ledger.Lost) -> None:
     run: Run = lost.run
     if run.status.ended:
         logger.error("run %s is set aside: %s", run.id, (run.error or {}).get("message"))
-        announce(run)
+        announce_apart(run)
         dispatch.ring_all(ledger.freed_thread(run.thread_id))
     else:
         logger.warning(

@@ -40,6 +40,7 @@ class Timeline(BaseCallbackHandler):
         self._lock = threading.Lock()
         self._open: dict[UUID, StepRecord] = {}
         self._lines: dict[str, StepRecord] = {}
+        self._asking: dict[str, str] = {}
         self._step = -1
         self._home = threading.get_ident()
 
@@ -106,9 +107,16 @@ class Timeline(BaseCallbackHandler):
                 return
             values = {name: getattr(line, name) for name in StepRecord.__dataclass_fields__}
             values |= {"outcome": outcome}
+            if outcome == "interrupted":
+                self._asking[line.task_id] = line.node
             if outcome != "running":
                 values |= {"finished_at": datetime.now(UTC)}
             self._lines[line.task_id] = StepRecord(**values)
+
+    def asking(self) -> dict[str, str]:
+        """By task id, the names of the nodes and tasks that have stopped with a question in this attempt."""
+        with self._lock:
+            return dict(self._asking)
 
     def take(self) -> list[StepRecord]:
         """The lines that have not been written yet; they are the caller's now."""

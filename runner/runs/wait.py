@@ -48,7 +48,7 @@ async def wait_async(
     looks = _looks(run_id, timeout, on_change)
     look = sync_to_async(lambda: next(looks))
     while not isinstance(found := await look(), Run):  # noqa: ASYNC110 - the event is a row's change
-        await asyncio.sleep(found)
+        await asyncio.sleep(found)  # as in wait
     return found
 
 

@@ -63,7 +63,7 @@ class Driver:
             if run.status is RunStatus.INTERRUPTED:
                 self._answer(run, tell)
             if process.here().draining:  # another process takes over
-                process._here = None
+                process.here.start_afresh()
             try:
                 attend(self.run_id)
             except RunFailedError:
@@ -71,6 +71,7 @@ class Driver:
         raise AssertionError(f"it does not end: {ledger.get(self.run_id)}")
 
     def _answer(self, run: Run, tell: Callable[[str], None]) -> None:
+        assert [question.value for question in run.questions if not question.node] == []
         chosen = run.questions[-1:] if self.partially else run.questions
         tell("\n".join(question.value for question in chosen))
         holdfast.resume(run.id, {question.id: answer_to(question.value) for question in chosen})

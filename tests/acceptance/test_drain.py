@@ -43,6 +43,7 @@ def test_p7_sigterm_hands_runs_over_between_two_short_steps_and_none_is_repeated
         pids = trial.log.pids()
         assert len(pids) == 2, (trial.graph, pids)  # handed over in the middle, not at the end
     assert take_overs(old, new) == []  # handed over, not found
+    assert [line for line in old.text.splitlines() if "WARNING" in line] == []  # a deploy is no trouble
 
 
 def test_p7_r13_sigterm_then_sigkill_in_mid_node_four_times_in_a_row_is_no_crash(stage: Stage) -> None:

@@ -16,7 +16,10 @@ from holdfast.persistence import DjangoSaver
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.ids import ThreadId, Token, new_run_id, new_token
 from holdfast.persistence.models import Effect, Entry, RunRow, RunStatus, Thread
+from holdfast.runner.runs import executors
 from holdfast.runner.runs.attempt import Attempt, attempt_scope
+
+executors.install()
 
 
 class KilledError(BaseException):
@@ -65,7 +68,7 @@ def take_over(old: Attempt) -> Attempt:
 def _attempt(run: RunRow) -> Attempt:
     fence = Fence(
         run.id,
-        Token(run.token),  # type: ignore[arg-type]
+        Token(run.token),
         ThreadId(run.thread_id),
         entered=Entry.objects.filter(run_id=run.id).exists(),
     )

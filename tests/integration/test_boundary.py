@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import operator
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -17,16 +19,21 @@ from langgraph.runtime import RunControl
 from holdfast.persistence import DjangoSaver
 from holdfast.persistence.connections import close_pools
 from holdfast.persistence.fence import Fence
-from holdfast.runner.runs.boundary import TaskBoundary
+from holdfast.runner.runs import executors
+from holdfast.runner.runs.attempt import Attempt, attempt_scope
 from tests.integration.claims import claim
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _pools() -> Iterator[None]:
+def _as_in_a_run(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """The executors of a run, pools that are closed behind it, and no noise: a deploy is nothing to warn of."""
+    executors.install()
     yield
     close_pools()
+    warnings = [record for record in caplog.get_records("call") if record.levelno >= logging.WARNING]
+    assert [record.getMessage() for record in warnings] == []
 
 
 class Attempts:
@@ -44,17 +51,25 @@ class Attempts:
     def drain(self) -> None:
         self.control.request_drain("shutdown")
 
-    def attached(self, graph: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-        config = {
-            "configurable": {"thread_id": self.fence.thread_id},
-            "callbacks": [TaskBoundary(self.control, self.fence)],
-        }
+    @contextmanager
+    def attached(self, graph: Any) -> Iterator[tuple[Any, dict[str, Any], dict[str, Any]]]:
+        attempt = Attempt(
+            run_id=self.fence.run_id,
+            thread_id=self.fence.thread_id,
+            delivery=1,
+            alias="default",
+            owner="test",
+            fence=self.fence,
+            control=self.control,
+        )
+        config = {"configurable": {"thread_id": self.fence.thread_id}}
         graph = graph.copy({"checkpointer": DjangoSaver(fence=self.fence)})
-        return graph, config, {"durability": "sync", "control": self.control}
+        with attempt_scope(attempt):
+            yield graph, config, {"durability": "sync", "control": self.control}
 
     def invoke(self, graph: Any, value: Any) -> Any:
-        graph, config, options = self.attached(graph)
-        return graph.invoke(value, config, **options)
+        with self.attached(graph) as (attached, config, options):
+            return attached.invoke(value, config, **options)
 
 
 def five_calls(attempts: Attempts, drain_in: int, *, around: tuple[type[Exception], ...]) -> Any:
@@ -116,13 +131,13 @@ def test_p7_p3_an_async_entrypoint_is_cut_too() -> None:
         for number in range(count):
             try:
                 results.append(await step(number))
-            except Exception:
+            except Exception:  # what a careless node does
                 results.append("a fallback that nobody asked for")
         return results
 
     def ainvoke(value: Any) -> Any:
-        graph, config, options = attempts.attached(job)
-        return asyncio.run(graph.ainvoke(value, config, **options))
+        with attempts.attached(job) as (graph, config, options):
+            return asyncio.run(graph.ainvoke(value, config, **options))
 
     with pytest.raises(GraphDrained):
         ainvoke(4)

@@ -410,7 +410,7 @@ def test_first_use_at_the_same_time_makes_the_tables_once(broker: Broker) -> Non
         try:
             with Connection(broker.url) as connection:
                 put(connection, "q", 1)
-        except BaseException as error:
+        except BaseException as error:  # for the test to look at
             errors.append(error)
 
     threads = [threading.Thread(target=begin) for _ in range(8)]

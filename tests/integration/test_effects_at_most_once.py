@@ -149,6 +149,13 @@ def test_p4_an_exception_out_of_the_body_is_in_doubt_whatever_the_retry_policy()
     assert mail.sent == ["ada", "ada"]
 
 
+def test_p4_an_odd_character_in_the_exception_does_not_keep_the_run_from_asking() -> None:
+    mail = Mail(ConnectionError("reset by \0 or \ud800"))
+    asked = question(execute(job_of(mail), "ada", claim()))
+    assert asked.value["why"] == "ConnectionError: reset by \ufffd or \ufffd"
+    assert [row["state"] for row in Effect.objects.values("state")] == ["in_doubt"]
+
+
 def test_p4_a_question_inside_the_body_does_not_run_it_twice() -> None:
     bodies: list[str] = []
 
@@ -221,13 +228,13 @@ def test_p4_async_bodies_are_guarded_too() -> None:
     mail, looked = Mail(KilledError(), ConnectionError("gone")), []
 
     async def reconcile(effect: Any, to: str) -> Any:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # is async indeed
         looked.append(to)
         return {"happened": False} if len(looked) == 1 else None
 
     @task(effect="at_most_once", name="send", reconcile=reconcile)
     async def send(to: str) -> str:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # is async indeed
         return mail(to)
 
     @entrypoint()
@@ -263,7 +270,7 @@ def test_p13_two_doubts_in_parallel_keep_their_answers_apart() -> None:
     reply = Command(resume={by_reason["b"].id: {"happened": True, "result": "B"}})
     left = question(execute(compiled, reply, attempt))
     assert left.id == by_reason["a"].id
-    attempt: Attempt = take_over(attempt)  # type: ignore[no-redef]
+    attempt: Attempt = take_over(attempt)
     result = execute(compiled, answered(left, {"happened": True, "result": "A"}), attempt)
     assert sorted(result["items"]) == ["A", "B"]
     assert [m.sent for m in mail.values()] == [["a"], ["b"]]

@@ -199,18 +199,29 @@ def test_r19_no_effect_begins_before_its_checkpoint_is_stored(monkeypatch: pytes
     monkeypatch.setattr(DjangoSaver, "put", slow)
 
     @task
-    def send(to: str) -> str:
+    async def send(to: str) -> str:
         order.append("body")
         return to
 
     @entrypoint()
-    def job(to: str) -> str:
+    async def job(to: str) -> str:
         future = send(to)
         called.set()
-        return future.result()
+        return await future
 
-    assert execute(job, "ada", claim()) == "ada"
+    assert asyncio.run(aexecute(job, "ada", claim())) == "ada"
     assert order[:2] == ["stored", "body"]
+
+
+def test_r19_a_sync_body_begins_when_its_input_is_stored() -> None:
+    """Stock LangGraph stores the input checkpoint beside the body; inside a run it comes first."""
+    attempt = claim()
+
+    @entrypoint()
+    def job(to: str) -> bool:
+        return attempt.fence.entered
+
+    assert execute(job, "ada", attempt) is True
 
 
 def test_r19_other_arguments_at_a_recorded_call_are_an_error_that_names_both(
@@ -256,7 +267,7 @@ def test_p2_an_attempt_that_was_taken_over_begins_and_finishes_no_effect() -> No
         tries.append(1)
         try:
             steal("a").result()
-        except Exception:
+        except Exception:  # what a careless node does
             late("b").result()
         return {}
 
@@ -293,7 +304,7 @@ def test_p4_async_effects_are_recorded_too(monkeypatch: pytest.MonkeyPatch) -> N
     @task
     async def send(to: str) -> str:
         keys.append(current_effect().key)
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # lets the others begin
         return to
 
     @entrypoint()

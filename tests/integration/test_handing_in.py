@@ -389,7 +389,7 @@ def test_r20_many_on_the_same_threads_and_keys_in_opposite_order_meet_without_de
                 ]
                 start.wait(30)
                 holdfast.enqueue_many(given[:: 1 if turn else -1])
-        except BaseException as error:
+        except BaseException as error:  # it is told by the test's own thread
             failures.append(error)
             start.abort()
         finally:

@@ -38,7 +38,9 @@ def claimed(fence: Fence) -> Claim:
     RunRow.objects.filter(id=fence.run_id).update(owner="o")
     run = ledger.get(fence.run_id)
     nothing = Typed(type="null", data=None, graph=run.graph, version=run.version)
-    return Claim(run=run, token=fence.token, entered=False, config={}, context=nothing, answers=None)
+    return Claim(
+        run=run, token=fence.token, entered=False, config={}, context=nothing, asked=(), answers=None
+    )
 
 
 def succeed(claim: Claim) -> object:

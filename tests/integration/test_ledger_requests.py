@@ -5,55 +5,20 @@ The first one's transaction stays open until the second one waits for it.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
-
-import psycopg
 import pytest
-from django.db import connection, connections, transaction
 
 import holdfast
 from holdfast.errors import RetryRefusedError, RunNotWaitingError, ThreadBusyError
 from holdfast.persistence import ledger
-from holdfast.persistence.connections import conninfo
 from holdfast.persistence.ids import new_token
 from holdfast.persistence.models import RunRow, Thread
 from holdfast.persistence.records import Run, Session
 from holdfast.testing import run_now
 from tests.acceptance.journal.pages import page
-from tests.integration.claims import wait_until_blocked
-from tests.integration.lifecycle import bells, written
+from tests.integration.lifecycle import bells, while_open, written
 
 __all__ = ["bells"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("bells")]
-
-T = TypeVar("T")
-
-
-def while_open(first: Callable[[], Any], second: Callable[[], T]) -> T:
-    """What ``second`` returns or raises, that waits in a session of its own until ``first`` has committed."""
-    pids: list[int] = []
-    known = threading.Event()
-
-    def there() -> T:
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_backend_pid()")
-                pids.append(cursor.fetchone()[0])
-            known.set()
-            return second()
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(1) as pool, psycopg.connect(**conninfo("default"), autocommit=True) as observer:
-        with transaction.atomic():
-            first()
-            waiting = pool.submit(there)
-            assert known.wait(10)
-            wait_until_blocked(observer, pids[0])
-        return waiting.result(30)
 
 
 def claim(run: Run) -> object:

@@ -7,19 +7,27 @@ import pytest
 from psycopg._queries import PostgresQuery
 from psycopg.adapt import Transformer
 
+from holdfast.persistence import sql as persistence
 from holdfast.persistence.connections import connect
-from holdfast.persistence.sql import _statements
+from holdfast.runner.broker import sql as broker
 
 # A parameter that stands only where any type would do is given its type by the value that is sent.
 _UNTYPED = "42P18"
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("name", sorted(_statements()))
-def test_postgresql_understands(name: str) -> None:
+@pytest.mark.parametrize(
+    "statement",
+    [
+        pytest.param(statement, id=name)
+        for room in (persistence, broker)
+        for name, statement in sorted(room.statements().items())
+    ],
+)
+def test_postgresql_understands(statement: str) -> None:
     with connect("default") as connection:
         parsed = PostgresQuery(Transformer(connection))
-        parsed.convert(_statements()[name], _Anything())
+        parsed.convert(statement, _Anything())
         answer = connection.pgconn.prepare(b"", parsed.query)
         if answer.status == psycopg.pq.ExecStatus.FATAL_ERROR:
             state = (answer.error_field(psycopg.pq.DiagnosticField.SQLSTATE) or b"").decode()

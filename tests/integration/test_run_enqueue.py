@@ -28,16 +28,19 @@ from holdfast.errors import (
     UnknownQuestionError,
 )
 from holdfast.persistence import ledger
+from holdfast.persistence.ledger.sweeps import BELLS_A_SWEEP
 from holdfast.persistence.models import RunRow, Thread
 from holdfast.persistence.records import Bell, Run
 from holdfast.testing import run_now
 from tests.acceptance.journal.pages import notes, page
+from tests.acceptance.waiting import until
 from tests.integration.lifecycle import Committing, bells, notes_of, nothing_written, written
 
 __all__ = ["bells"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("bells")]
 
 NOBODY = "0197a000-0000-7000-8000-000000000000"
+JOURNAL = [("journal", "1")]
 YEAR = 365 * 86400.0
 
 
@@ -261,7 +264,7 @@ def test_r15_bells_of_one_moment_go_out_by_priority() -> None:
     for number, priority in enumerate((0, 9, 5)):
         holdfast.enqueue("journal", page(str(number)), priority=priority)
     RunRow.objects.update(rung_at=None, bell_at=F("not_before"))  # as for runs that become due
-    rung = ledger.bells(queues=["celery"], default_queue="celery", idle=False)
+    rung = ledger.bells(queues=["celery"], default_queue="celery", known=JOURNAL, idle=False)
     assert sorted((bell.priority for bell in rung), reverse=True) == [9, 5, 0]
     assert {bell.queue for bell in rung} == {None}
 
@@ -270,8 +273,25 @@ def test_r15_a_worker_rings_only_for_its_queues() -> None:
     holdfast.enqueue("journal", page("a"), queue="slow")
     plain = holdfast.enqueue("journal", page("b"))
     RunRow.objects.update(rung_at=None, bell_at=F("not_before"))  # as for runs that become due
-    assert [b.run_id for b in ledger.bells(queues=["fast"], default_queue="fast", idle=True)] == [plain.id]
-    assert [b.queue for b in ledger.bells(queues=["slow"], default_queue="fast", idle=True)] == ["slow"]
+
+    def rung(queue: str) -> list[Bell]:
+        return ledger.bells(queues=[queue], default_queue="fast", known=JOURNAL, idle=True)
+
+    assert [bell.run_id for bell in rung("fast")] == [plain.id]
+    assert [bell.queue for bell in rung("slow")] == ["slow"]
+
+
+def test_p1_r16_runs_that_nobody_can_execute_leave_bells_for_the_others() -> None:
+    holdfast.enqueue_many([{"graph": "journal", "input": page("old")} for _ in range(BELLS_A_SWEEP + 1)])
+    RunRow.objects.update(version="retired")
+    due = holdfast.enqueue("journal", page("due"), run_after=0.001)
+    RunRow.objects.update(rung_at=None, bell_at=F("not_before"))
+
+    def rung(known: list[tuple[str, str]]) -> list[Bell]:
+        return ledger.bells(queues=["celery"], default_queue="celery", known=known, idle=True)
+
+    until(lambda: [bell.run_id for bell in rung(JOURNAL)] == [due.id], 5, "the one that is due is rung for")
+    assert len(rung([("journal", "retired")])) == BELLS_A_SWEEP
 
 
 @pytest.mark.django_db(transaction=True)  # a cancel is applied on commit

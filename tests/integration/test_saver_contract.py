@@ -62,7 +62,7 @@ def test_calls_inside_of_list_work_while_it_is_iterated() -> None:
 
 
 def test_list_reads_page_by_page_and_misses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("holdfast.persistence.saver.synchronous._PAGE", 2)
+    monkeypatch.setattr("holdfast.persistence.saver.reading.PAGE", 2)
     saver, thread_id = DjangoSaver(), str(uuid4())
     ids = [stored(saver, thread_id, n=number)["configurable"]["checkpoint_id"] for number in range(5)]
     newest_first = sorted(ids, reverse=True)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from django.db import connections
 from langgraph.checkpoint.serde.types import INTERRUPT
 
-from holdfast.errors import LeaseLostError
+from holdfast.errors import DatabaseUnreachableError, LeaseLostError
 from holdfast.persistence import DjangoSaver
 from holdfast.persistence.connections import close_pools
 from holdfast.persistence.ids import new_token
 from holdfast.persistence.models import Checkpoint, CheckpointWrite, RunRow
-from holdfast.persistence.saver import held, synchronous
+from holdfast.persistence.saver import held
+from holdfast.persistence.saver.statements import Statements
 from tests.integration.claims import a_checkpoint, chain, claim, config_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -28,22 +31,37 @@ def _pools() -> Iterator[None]:
 
 
 @pytest.fixture
+def stray_alias(settings: Any) -> Iterator[str]:
+    """A database that nobody answers for, and a lease that a test can wait for."""
+    settings.HOLDFAST = {"LEASE": 2.0, "IDLE_IN_TRANSACTION": 1.0}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        connections.databases["nowhere"] = connections.databases["default"] | {
+            "HOST": "127.0.0.1",
+            "PORT": str(taken.getsockname()[1]),
+        }
+        yield "nowhere"
+        del connections.databases["nowhere"]
+
+
+@pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the fenced statements, in the order in which they are sent."""
     sent: list[str] = []
-    original = synchronous.SyncSaver._fenced
+    original = Statements.fenced
 
     def recording(self: Any, name: str, params: Any, fence: Any) -> None:
         sent.append(name)
         original(self, name, params, fence)
 
-    monkeypatch.setattr(synchronous.SyncSaver, "_fenced", recording)
+    monkeypatch.setattr(Statements, "fenced", recording)
     return sent
 
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(held, "HOLD", 10.0)
+    """No time is up before the checkpoint comes."""
+    monkeypatch.setattr(held, "flush_later", lambda *later: None)
 
 
 class Waiting(threading.Thread):
@@ -65,7 +83,7 @@ class Waiting(threading.Thread):
     def run(self) -> None:
         try:
             self._saver.put_writes(*self._arguments)
-        except BaseException as error:
+        except BaseException as error:  # for the test to look at
             self.error = error
 
 
@@ -132,9 +150,105 @@ def test_a_checkpoint_takes_only_the_writes_of_the_one_before_it() -> None:
     assert other.error is None
 
 
+def test_p3_what_several_siblings_have_left_is_stored_in_one_statement(
+    statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fence = claim()
+    saver = DjangoSaver(fence=fence)
+    first, versions = a_checkpoint(saver, n=1)
+    config = saver.put(config_for(fence.thread_id), first, {}, versions)
+    statements.clear()
+    later: list[Any] = []
+    monkeypatch.setattr(
+        held, "flush_later", lambda seconds, is_waiting, flush: later.append((is_waiting, flush))
+    )
+    futures = [saver.put_writes_soon(config, [("n", n), ("m", [n])], f"task-{n}") for n in range(5)]
+    futures.append(saver.put_writes_soon(config, [("n", 7), ("m", [7])], "task-0"))  # the first stays
+    assert all(is_waiting() for is_waiting, _ in later)
+    later[0][1]()
+    assert all(future.done() and future.exception() is None for future in futures)
+    assert not any(is_waiting() for is_waiting, _ in later)
+    assert statements == ["saver_put_writes_fenced"]
+    found = saver.get_tuple(config)
+    assert found is not None
+    assert found.pending_writes == [
+        (f"task-{n}", channel, value) for n in range(5) for channel, value in (("n", n), ("m", [n]))
+    ]
+
+
+def test_p3_a_checkpoint_is_not_stored_before_the_writes_that_are_on_their_way(
+    statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Upstream stores them in any order (#8039); a crash in between would leave the step without its writes."""
+    fence = claim()
+    saver = DjangoSaver(fence=fence)
+    first, versions = a_checkpoint(saver, n=1)
+    config = saver.put(config_for(fence.thread_id), first, {}, versions)
+    statements.clear()
+    started, go_on = threading.Event(), threading.Event()
+    store = saver._held._store
+
+    def slow(key: Any, batches: Any) -> None:
+        started.set()
+        assert go_on.wait(10)
+        store(key, batches)
+
+    monkeypatch.setattr(saver._held, "_store", slow)
+    on_its_way = saver.put_writes_soon(config, [("n", 2)], "task")
+    assert started.wait(10)
+    second, versions = a_checkpoint(saver, n=2)
+    put = threading.Thread(target=saver.put, args=(config, second, {}, versions))
+    put.start()
+    put.join(0.2)
+    assert put.is_alive()
+    assert statements == []
+    go_on.set()
+    put.join(10)
+    assert on_its_way.done()
+    assert statements == ["saver_put_writes_fenced", "saver_put_fenced"]
+
+
 @pytest.mark.usefixtures("patient")
 def test_p13_questions_never_wait(statements: list[str]) -> None:
     fence = claim()
     saver = DjangoSaver(fence=fence)
     saver.put_writes(config_for(fence.thread_id, checkpoint_id="c"), [(INTERRUPT, [1])], "task")
     assert statements == ["saver_put_writes_fenced"]
+
+
+def test_p3_writes_of_one_checkpoint_are_stored_in_the_order_in_which_they_came() -> None:
+    """However late the first is: what comes after it may have been made of it, and must not be there without it."""
+    stored: list[list[str]] = []
+    under_way, go_on = threading.Event(), threading.Event()
+
+    def store(key: held.Key, batches: Sequence[held.Batch]) -> None:
+        under_way.set()
+        assert go_on.wait(10)
+        stored.append([batch.task_id for batch in batches])
+
+    waiting = held.Held(store)
+    batches = [held.Batch(name, "", []) for name in ("first", "second", "third")]
+    waiting.hold(("t", "", "c"), batches[0])
+    assert under_way.wait(10)
+    for batch in batches[1:]:
+        waiting.hold(("t", "", "c"), batch)
+    other = held.Batch("of another checkpoint", "", [])
+    under_way.clear()
+    waiting.hold(("t", "", "d"), other)
+    assert under_way.wait(10), "that one waits for nobody"
+    go_on.set()
+    for batch in [*batches, other]:
+        batch.stored.result(10)
+    assert [names for names in stored if names != [other.task_id]] == [["first"], ["second", "third"]]
+
+
+def test_p3_nothing_is_stored_behind_a_write_that_was_given_up(stray_alias: str) -> None:
+    fence = claim()
+    nowhere = DjangoSaver(fence=fence, using=stray_alias)
+    config = config_for(fence.thread_id, checkpoint_id="c")
+    with pytest.raises(DatabaseUnreachableError, match="did not answer"):
+        nowhere.put_writes(config, [("n", 1)], "lost")
+    with pytest.raises(DatabaseUnreachableError, match="given up"):
+        DjangoSaver(fence=fence).put_writes(config, [("n", 2)], "made of it")
+    assert fence.broken
+    assert not CheckpointWrite.objects.filter(thread_id=fence.thread_id).exists()

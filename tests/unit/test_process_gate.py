@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
 
+import pytest
+
+from holdfast.runner.runs import process as gate
 from holdfast.runner.runs.process import Place, Process
 
 LONG = 30.0  # seconds that nobody waits for
@@ -18,9 +22,9 @@ def entered(place: AbstractContextManager[Place | None]) -> Place | None:
 
 def waiting(process: Process, work: Callable[[], Any], pool: ThreadPoolExecutor) -> Future[Any]:
     """The work on another thread, once that thread waits for the gate."""
-    before = len(process._changed._waiters)  # type: ignore[attr-defined]
+    before = len(process._changed._waiters)
     future = pool.submit(work)
-    while len(process._changed._waiters) == before and not future.done():  # type: ignore[attr-defined]
+    while len(process._changed._waiters) == before and not future.done():
         pass
     return future
 
@@ -78,12 +82,44 @@ def test_r12_a_run_that_moved_on_does_not_end_the_solitude_of_the_next() -> None
     second.__exit__(None, None, None)
 
 
-def test_r12_giving_up_the_wait_for_solitude_lets_the_others_in_and_keeps_the_count() -> None:
+def test_r12_giving_up_the_wait_for_solitude_lets_the_others_in_and_keeps_the_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gate, "TURN", 0.01)
     process = Process()
     with process.place(patience=0):
         with process.place(alone=True, patience=0.01) as lone:
             assert lone is None
         with process.place(patience=0) as other:
             assert other is not None
+    time.sleep(0.05)  # as long as the gate was closed, and longer
     with process.place(alone=True, patience=0) as lone:
         assert lone is not None
+
+
+def test_r12_a_node_that_outlasts_the_turn_keeps_the_gate_closed_half_of_the_time_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gate, "TURN", 0.2)
+    process = Process()
+    with process.place(patience=0):  # a neighbour in a node of hours
+        began = time.monotonic()
+        with process.place(alone=True, patience=0.1) as lone:
+            assert lone is None
+        closed = time.monotonic() - began
+        while time.monotonic() < began + 2 * closed - 0.05:
+            with process.place(patience=0) as other:
+                assert other is not None
+            with process.place(alone=True, patience=0) as lone:
+                assert lone is None
+    time.sleep(closed)  # the gate goes by the clock
+    with process.place(alone=True, patience=0) as lone:
+        assert lone is not None
+
+
+def test_r13_a_process_that_is_told_to_go_does_not_wait_for_solitude() -> None:
+    process = Process()
+    with process.place(patience=0), ThreadPoolExecutor(1) as pool:
+        future = waiting(process, lambda: entered(process.place(alone=True, patience=LONG)), pool)
+        process.drain()
+        assert future.result(5) is None

@@ -17,7 +17,9 @@ from langgraph.types import interrupt
 
 from holdfast.graphs.registry import register
 from tests.acceptance.asking import deaths as deaths  # registers its graphs
+from tests.acceptance.asking import fans as fans
 from tests.acceptance.asking import queries as queries
+from tests.acceptance.asking import stubborn as stubborn
 
 
 class State(TypedDict, total=False):

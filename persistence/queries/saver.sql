@@ -1,0 +1,211 @@
+-- The saver: upstream's tables checkpoints, checkpoint_blobs, checkpoint_writes, and our mark
+-- holdfast_entry. A fenced statement locks the run's row FOR KEY SHARE while token and status are still
+-- the writer's, writes from that row, and returns how many rows the fence held: 0 means that another
+-- attempt owns the run and that nothing was written (R2). The number of rows written says nothing, as a
+-- repeated or empty write gives 0. All run at READ COMMITTED in autocommit mode.
+
+-- name: saver_put
+-- Stores a checkpoint with the values of its changed channels. Without a fence, for use outside of a run.
+WITH blobs AS (
+    INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
+    SELECT %(thread_id)s::text, %(checkpoint_ns)s::text, b.channel, b.version, b.type, b.blob
+    FROM unnest(%(channels)b::text[], %(versions)b::text[], %(types)b::text[], %(blobs)b::bytea[])
+        AS b (channel, version, type, blob)
+    ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING
+)
+INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
+VALUES (%(thread_id)s::text, %(checkpoint_ns)s::text, %(checkpoint_id)s::text, %(parent_id)s::text,
+        %(checkpoint)s::jsonb, %(metadata)s::jsonb)
+ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
+DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata;
+
+-- name: saver_put_fenced
+-- The same under the fence, with the pending writes (w_*) of the checkpoint before, as far as they have
+-- waited for it; %(enter)s also marks that the run's input has been applied (R5). That first commit does
+-- not wait for the disk: a crash of the server that loses it loses checkpoint and mark together, and what
+-- follows (a step, an effect, a question, the end) is a later commit in the same log that makes it durable.
+WITH relaxed AS MATERIALIZED (
+    SELECT set_config('synchronous_commit', 'off', true) WHERE %(enter)s::boolean
+), fence AS MATERIALIZED (
+    SELECT id FROM holdfast_run
+    WHERE id = %(run_id)s::uuid AND token = %(token)s::uuid AND status = 'running'
+    FOR KEY SHARE
+), blobs AS (
+    INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
+    SELECT %(thread_id)s::text, %(checkpoint_ns)s::text, b.channel, b.version, b.type, b.blob
+    FROM fence, unnest(%(channels)b::text[], %(versions)b::text[], %(types)b::text[], %(blobs)b::bytea[])
+        AS b (channel, version, type, blob)
+    ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING
+), saved AS (
+    INSERT INTO checkpoints
+        (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
+    SELECT %(thread_id)s::text, %(checkpoint_ns)s::text, %(checkpoint_id)s::text, %(parent_id)s::text,
+           %(checkpoint)s::jsonb, %(metadata)s::jsonb
+    FROM fence
+    ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
+    DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata
+), written AS (
+    INSERT INTO checkpoint_writes
+        (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
+    SELECT %(thread_id)s::text, %(checkpoint_ns)s::text, %(parent_id)s::text, w.task_id, w.task_path,
+           w.idx, w.channel, w.type, w.blob
+    FROM fence, unnest(%(w_tasks)b::text[], %(w_paths)b::text[], %(w_indexes)b::int[], %(w_channels)b::text[],
+                       %(w_types)b::text[], %(w_blobs)b::bytea[])
+        AS w (task_id, task_path, idx, channel, type, blob)
+    ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO NOTHING
+), entry AS (
+    INSERT INTO holdfast_entry (run_id, thread_id, checkpoint_id)
+    SELECT fence.id, %(thread_id)s::text, %(checkpoint_id)s::text
+    FROM fence
+    WHERE %(enter)s::boolean
+    ON CONFLICT (run_id) DO NOTHING
+)
+SELECT count(*) FROM fence LEFT JOIN relaxed ON true;
+
+-- name: saver_put_writes
+-- Stores the pending writes of tasks at one checkpoint. A repeated write keeps the first value, unless %(replace)s.
+INSERT INTO checkpoint_writes
+    (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
+SELECT %(thread_id)s::text, %(checkpoint_ns)s::text, %(checkpoint_id)s::text, w.task_id, w.task_path,
+       w.idx, w.channel, w.type, w.blob
+FROM unnest(%(w_tasks)b::text[], %(w_paths)b::text[], %(w_indexes)b::int[], %(w_channels)b::text[],
+            %(w_types)b::text[], %(w_blobs)b::bytea[])
+    AS w (task_id, task_path, idx, channel, type, blob)
+ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
+DO UPDATE SET channel = EXCLUDED.channel, type = EXCLUDED.type, blob = EXCLUDED.blob
+WHERE %(replace)s::boolean;
+
+-- name: saver_put_writes_fenced
+-- The same under the fence.
+WITH fence AS MATERIALIZED (
+    SELECT id FROM holdfast_run
+    WHERE id = %(run_id)s::uuid AND token = %(token)s::uuid AND status = 'running'
+    FOR KEY SHARE
+), written AS (
+    INSERT INTO checkpoint_writes
+        (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
+    SELECT %(thread_id)s::text, %(checkpoint_ns)s::text, %(checkpoint_id)s::text, w.task_id, w.task_path,
+           w.idx, w.channel, w.type, w.blob
+    FROM fence, unnest(%(w_tasks)b::text[], %(w_paths)b::text[], %(w_indexes)b::int[], %(w_channels)b::text[],
+                       %(w_types)b::text[], %(w_blobs)b::bytea[])
+        AS w (task_id, task_path, idx, channel, type, blob)
+    ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
+    DO UPDATE SET channel = EXCLUDED.channel, type = EXCLUDED.type, blob = EXCLUDED.blob
+    WHERE %(replace)s::boolean
+)
+SELECT count(*) FROM fence;
+
+-- name: saver_get
+-- One checkpoint by its id, or the newest of the namespace, with its values and pending writes.
+SELECT c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id,
+       c.checkpoint::text, c.metadata::text,
+       v.channels, v.types, v.blobs,
+       w.task_ids, w.channels, w.types, w.blobs, w.task_paths, w.indexes
+FROM checkpoints c
+CROSS JOIN LATERAL (
+    SELECT array_agg(b.channel) AS channels, array_agg(b.type) AS types, array_agg(b.blob) AS blobs
+    FROM jsonb_each_text(c.checkpoint -> 'channel_versions') AS version
+    JOIN checkpoint_blobs b
+      ON b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns
+     AND b.channel = version.key AND b.version = version.value
+) v
+CROSS JOIN LATERAL (
+    SELECT array_agg(p.task_id) AS task_ids, array_agg(p.channel) AS channels, array_agg(p.type) AS types,
+           array_agg(p.blob) AS blobs, array_agg(p.task_path) AS task_paths, array_agg(p.idx) AS indexes
+    FROM checkpoint_writes p
+    WHERE p.thread_id = c.thread_id AND p.checkpoint_ns = c.checkpoint_ns
+      AND p.checkpoint_id = c.checkpoint_id
+) w
+WHERE c.thread_id = %(thread_id)s::text AND c.checkpoint_ns = %(checkpoint_ns)s::text
+  AND c.checkpoint_id = coalesce(%(checkpoint_id)s::text, (
+      SELECT max(n.checkpoint_id) FROM checkpoints n
+      WHERE n.thread_id = %(thread_id)s::text AND n.checkpoint_ns = %(checkpoint_ns)s::text));
+
+-- name: saver_list
+-- A page of checkpoints, newest first; a filter that is NULL is none. Never prepared, so that the
+-- planner sees which filters there are. after_* is the last row of the page before.
+SELECT c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id,
+       c.checkpoint::text, c.metadata::text,
+       v.channels, v.types, v.blobs,
+       w.task_ids, w.channels, w.types, w.blobs, w.task_paths, w.indexes
+FROM (
+    SELECT * FROM checkpoints
+    WHERE (%(thread_id)s::text IS NULL OR thread_id = %(thread_id)s::text)
+      AND (%(checkpoint_ns)s::text IS NULL OR checkpoint_ns = %(checkpoint_ns)s::text)
+      AND (%(checkpoint_id)s::text IS NULL OR checkpoint_id = %(checkpoint_id)s::text)
+      AND (%(before)s::text IS NULL OR checkpoint_id < %(before)s::text)
+      AND (%(filter)s::jsonb IS NULL OR metadata @> %(filter)s::jsonb)
+      AND (%(after_id)s::text IS NULL OR (checkpoint_id, thread_id, checkpoint_ns)
+           < (%(after_id)s::text, %(after_thread)s::text, %(after_ns)s::text))
+    ORDER BY checkpoint_id DESC, thread_id DESC, checkpoint_ns DESC
+    LIMIT %(limit)s::bigint
+) c
+CROSS JOIN LATERAL (
+    SELECT array_agg(b.channel) AS channels, array_agg(b.type) AS types, array_agg(b.blob) AS blobs
+    FROM jsonb_each_text(c.checkpoint -> 'channel_versions') AS version
+    JOIN checkpoint_blobs b
+      ON b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns
+     AND b.channel = version.key AND b.version = version.value
+) v
+CROSS JOIN LATERAL (
+    SELECT array_agg(p.task_id) AS task_ids, array_agg(p.channel) AS channels, array_agg(p.type) AS types,
+           array_agg(p.blob) AS blobs, array_agg(p.task_path) AS task_paths, array_agg(p.idx) AS indexes
+    FROM checkpoint_writes p
+    WHERE p.thread_id = c.thread_id AND p.checkpoint_ns = c.checkpoint_ns
+      AND p.checkpoint_id = c.checkpoint_id
+) w
+ORDER BY c.checkpoint_id DESC, c.thread_id DESC, c.checkpoint_ns DESC;
+
+-- name: saver_delete_for_runs
+-- The checkpoints whose metadata name one of the runs, their writes, and the values that only they
+-- referred to; a later checkpoint that had one of them as parent is left without.
+WITH doomed AS MATERIALIZED (
+    SELECT thread_id, checkpoint_ns, checkpoint_id, checkpoint -> 'channel_versions' AS versions
+    FROM checkpoints
+    WHERE metadata ->> 'run_id' = ANY (%(run_ids)s::text[])
+), writes AS (
+    DELETE FROM checkpoint_writes w USING doomed d
+    WHERE w.thread_id = d.thread_id AND w.checkpoint_ns = d.checkpoint_ns
+      AND w.checkpoint_id = d.checkpoint_id
+), orphans AS (
+    UPDATE checkpoints c SET parent_checkpoint_id = NULL
+    FROM doomed d
+    WHERE c.thread_id = d.thread_id AND c.checkpoint_ns = d.checkpoint_ns
+      AND c.parent_checkpoint_id = d.checkpoint_id
+      AND (c.metadata ->> 'run_id' = ANY (%(run_ids)s::text[])) IS NOT TRUE
+), freed AS (
+    SELECT DISTINCT d.thread_id, d.checkpoint_ns, version.key AS channel, version.value AS version
+    FROM doomed d, jsonb_each_text(d.versions) AS version
+), blobs AS (
+    DELETE FROM checkpoint_blobs b USING freed f
+    WHERE b.thread_id = f.thread_id AND b.checkpoint_ns = f.checkpoint_ns
+      AND b.channel = f.channel AND b.version = f.version
+      AND NOT EXISTS (
+          SELECT FROM checkpoints k
+          WHERE k.thread_id = f.thread_id AND k.checkpoint_ns = f.checkpoint_ns
+            AND k.checkpoint -> 'channel_versions' ->> f.channel = f.version
+            AND (k.metadata ->> 'run_id' = ANY (%(run_ids)s::text[])) IS NOT TRUE
+      )
+)
+DELETE FROM checkpoints c USING doomed d
+WHERE c.thread_id = d.thread_id AND c.checkpoint_ns = d.checkpoint_ns AND c.checkpoint_id = d.checkpoint_id;
+
+-- name: saver_copy_thread
+-- The whole parent chain of a thread, with values and writes, under another thread id.
+WITH blobs AS (
+    INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
+    SELECT %(target)s::text, checkpoint_ns, channel, version, type, blob
+    FROM checkpoint_blobs WHERE thread_id = %(source)s::text
+    ON CONFLICT DO NOTHING
+), writes AS (
+    INSERT INTO checkpoint_writes
+        (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
+    SELECT %(target)s::text, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
+    FROM checkpoint_writes WHERE thread_id = %(source)s::text
+    ON CONFLICT DO NOTHING
+)
+INSERT INTO checkpoints
+    (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata)
+SELECT %(target)s::text, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata
+FROM checkpoints WHERE thread_id = %(source)s::text
+ON CONFLICT DO NOTHING;

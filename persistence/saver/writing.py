@@ -1,0 +1,44 @@
+"""What goes along with a fenced checkpoint, and what is known once it is committed; touches no database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from holdfast import faults
+from holdfast.persistence.fence import Fence
+from holdfast.persistence.saver.encoding import Batch, Params, writes_params
+from holdfast.persistence.saver.held import Held, finish
+
+
+@contextmanager
+def storing_checkpoint(fence: Fence, held: Held, params: Params) -> Iterator[tuple[Params, Sequence[Batch]]]:
+    """Around saver_put_fenced, given the parameters of saver_put.
+
+    Gives the statement's parameters, with the writes of the step before as far as they have waited for it,
+    and those writes that are being stored by others, which must be durable first. What the statement
+    raises is also the error of those whose writes went along. Raises GraphDrained.
+    """
+    fence.check_abandoned()
+    thread_id, namespace, parent_id = params["thread_id"], params["checkpoint_ns"], params["parent_id"]
+    # A subgraph, or another thread that a node writes to, is not the run's own input.
+    enter = not fence.entered and namespace == "" and thread_id == fence.thread_id
+    if enter:
+        faults.point("input-before-first-checkpoint")
+    faults.point("checkpoint-before-commit")
+    along, before = held.take((thread_id, namespace, parent_id)) if parent_id else ([], [])
+    error: BaseException | None = None
+    try:
+        yield {**params, **writes_params(along), "enter": enter}, before
+    except BaseException as raised:  # it is the error, too, of those whose writes went along
+        error = raised
+        raise
+    finally:
+        finish(along, error)
+    if along:
+        faults.point("writes-after-commit")
+    if enter:
+        fence.entered = True
+    fence.progressed = True
+    fence.note_durable(namespace, params["checkpoint_id"])
+    faults.point("checkpoint-after-commit")
