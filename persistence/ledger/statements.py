@@ -18,7 +18,7 @@ from django.db import DatabaseError, InterfaceError, connections, transaction
 from psycopg.rows import dict_row
 
 from holdfast.conf import settings
-from holdfast.errors import DatabaseUnreachableError
+from holdfast.errors import OutageError
 from holdfast.persistence.connections import Patience, is_passing, pool
 from holdfast.persistence.ledger.rows import Row
 from holdfast.persistence.sql import query
@@ -91,7 +91,7 @@ def retried(statement: Callable[[], T]) -> T:
     """Repeat over a lost connection, for up to a lease (R3). Only for what may be repeated.
 
     Inside somebody's transaction nothing is repeated: the transaction is lost with its connection. Raises
-    DatabaseUnreachableError when the time is over.
+    OutageError when the time is over.
     """
     patience = Patience()
     while True:
@@ -105,7 +105,7 @@ def retried(statement: Callable[[], T]) -> T:
             pool(alias()).drop_idle()
             connection.close()  # also of a pooled statement: a settle with receivers runs on Django's
             if not patience.wait():
-                raise DatabaseUnreachableError(
+                raise OutageError(
                     f"The database {alias()!r} did not answer for {patience.seconds:g} s: {str(error).strip()}",
                     alias=alias(),
                 ) from error
