@@ -41,7 +41,14 @@ from holdfast.persistence.ledger.requests import (
     steps,
 )
 from holdfast.persistence.ledger.rows import bell
-from holdfast.persistence.ledger.statements import DATABASE_ERRORS, alias, is_lost, pooled, retried
+from holdfast.persistence.ledger.statements import (
+    DATABASE_ERRORS,
+    alias,
+    is_lost,
+    outlasting,
+    pooled,
+    retried,
+)
 from holdfast.persistence.ledger.sweeps import (
     Lost,
     apply_cancels,
@@ -82,6 +89,7 @@ __all__ = [
     "insert",
     "is_lost",
     "lock_thread",
+    "outlasting",
     "pass_on",
     "pooled",
     "questions_held",

@@ -38,6 +38,11 @@ def alias() -> str:
     return settings().DATABASE
 
 
+_answers_again: ContextVar[Callable[[], bool]] = ContextVar(
+    "holdfast_ledger_answers_again", default=lambda: False
+)
+
+
 @contextmanager
 def pooled() -> Iterator[None]:
     """Statements inside run on the worker's pool, unless the caller has a transaction open."""
@@ -46,6 +51,19 @@ def pooled() -> Iterator[None]:
         yield
     finally:
         _on_pool.reset(reset)
+
+
+@contextmanager
+def outlasting(answers_again: Callable[[], bool]) -> Iterator[None]:
+    """Statements inside that are repeated over a lost connection are not given up after a lease.
+
+    Then ``answers_again`` waits for the outage's end, and says whether to go on.
+    """
+    reset = _answers_again.set(answers_again)
+    try:
+        yield
+    finally:
+        _answers_again.reset(reset)
 
 
 @contextmanager
@@ -88,7 +106,7 @@ def execute(name: str, parameters: Mapping[str, Any] | None = None) -> list[Row]
 
 
 def retried(statement: Callable[[], T]) -> T:
-    """Repeat over a lost connection, for up to a lease (R3). Only for what may be repeated.
+    """Repeat over a lost connection, for up to a lease, or ``outlasting`` (R3). Only for what may be repeated.
 
     Inside somebody's transaction nothing is repeated: the transaction is lost with its connection. Raises
     OutageError when the time is over.
@@ -105,6 +123,9 @@ def retried(statement: Callable[[], T]) -> T:
             pool(alias()).drop_idle()
             connection.close()  # also of a pooled statement: a settle with receivers runs on Django's
             if not patience.wait():
+                if _answers_again.get()():
+                    patience = Patience()
+                    continue
                 raise OutageError(
                     f"The database {alias()!r} did not answer for {patience.seconds:g} s: {str(error).strip()}",
                     alias=alias(),

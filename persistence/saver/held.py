@@ -50,23 +50,23 @@ class Held:
         return batch in self._waiting.get(key, ())
 
     def _flush(self, key: Key) -> None:
-        with self._lock:
-            batches = self._waiting.pop(key, None)
-            if batches is None:
-                return
-            self._under_way.setdefault(key, []).extend(batches)
-        error: BaseException | None = None
-        try:
-            self._store(key, batches)
-        except BaseException as raised:  # noqa: BLE001 - it is the error of those who wait for the batches
-            error = raised
-        with self._lock:
-            left = [other for other in self._under_way[key] if other not in batches]
-            if left:
-                self._under_way[key] = left
-            else:
+        while batches := self._next(key):
+            error: BaseException | None = None
+            try:
+                self._store(key, batches)
+            except BaseException as raised:  # noqa: BLE001 - it is the error of those who wait for the batches
+                error = raised
+            with self._lock:
                 del self._under_way[key]
-        finish(batches, error)
+            finish(batches, error)
+
+    def _next(self, key: Key) -> list[Batch] | None:
+        """What waits, unless somebody stores what came before: he stores it next, so that no hole can arise."""
+        with self._lock:
+            if key in self._under_way or (batches := self._waiting.pop(key, None)) is None:
+                return None
+            self._under_way[key] = batches
+            return batches
 
 
 def finish(batches: Sequence[Batch], error: BaseException | None = None) -> None:

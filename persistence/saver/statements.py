@@ -14,6 +14,7 @@ import psycopg
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from holdfast.errors import DatabaseUnreachableError
 from holdfast.persistence import arrays
 from holdfast.persistence.connections import Connection, retrying
 from holdfast.persistence.fence import Fence
@@ -50,8 +51,20 @@ class Statements:
         return self._do(work)
 
     def fenced(self, name: str, params: Params, fence: Fence) -> None:
-        """Run it under the fence. Raises LeaseLostError where another attempt owns the run (R2)."""
-        fence.check(self.rows(name, params | fence.params)[0][0])
+        """Run it under the fence. Raises LeaseLostError where another attempt owns the run (R2).
+
+        Nothing is stored behind a hole: once a statement was given up, those that follow are refused as it was.
+        """
+        if fence.broken:
+            raise DatabaseUnreachableError(
+                "An earlier write of this attempt was given up.", alias=self._alias
+            )
+        try:
+            rows = self.rows(name, params | fence.params)
+        except DatabaseUnreachableError:
+            fence.broken = True
+            raise
+        fence.check(rows[0][0])
 
     def upstream(self, serde: SerializerProtocol, work: Callable[[PostgresSaver], T]) -> T:
         """Let upstream's own saver do it."""

@@ -70,7 +70,7 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
     if execution.fence.lost:
         return Lost()
     # What a task returned, raised or asked after it had been cut off between two calls is not its own word.
-    return Drained() if execution.fence.abandoned else outcome
+    return Drained() if execution.fence.abandoned or execution.fence.broken else outcome
 
 
 class _Stream:

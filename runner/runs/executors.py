@@ -15,6 +15,7 @@ run nothing changes. This is the one place that reaches into them.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -106,6 +107,7 @@ def _call_among(args: tuple[Any, ...]) -> PregelExecutableTask | None:
 
 
 def _begin(call: PregelExecutableTask, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    boundary.wait()
     boundary.check(call)
     return function(*args, **kwargs)
 
@@ -113,6 +115,8 @@ def _begin(call: PregelExecutableTask, function: Callable[..., T], *args: Any, *
 async def _abegin(
     call: PregelExecutableTask, function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any
 ) -> T:
+    if boundary.is_held_up():
+        await asyncio.to_thread(boundary.wait)
     boundary.check(call)
     return await function(*args, **kwargs)
 

@@ -22,7 +22,7 @@ from holdfast.persistence import ledger
 from holdfast.persistence.connections import limit_waits
 from holdfast.persistence.records import Beat, Session
 from holdfast.runner.runs import sweep
-from holdfast.runner.runs.process import Execution, Process
+from holdfast.runner.runs.process import LATE, Execution, Process
 from holdfast.runner.runs.watch import Watch
 from holdfast.runner.signals import announce_apart
 
@@ -110,7 +110,7 @@ class Heartbeat:
     def _beat(self) -> None:
         process = self._process
         now = time.monotonic()
-        if process.last_beat and now - process.last_beat > settings().HEARTBEAT * 4:
+        if process.last_beat and now - process.last_beat > settings().HEARTBEAT * LATE:
             # A process that was late itself judges nobody for one lease (R9).
             self._judge_after = now + settings().LEASE
         session = self._session or self._open_session()

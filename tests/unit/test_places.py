@@ -13,7 +13,7 @@ def test_p1_a_task_that_is_cancelled_while_its_place_is_handed_over_gives_it_bac
     async def cancelled_at_that_moment(places: Places) -> None:
         places.take()
         waiting = asyncio.create_task(places.atake())
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the tasks get their turn
         (turn,) = places._line
         places._line.clear()
         turn.set_running_or_notify_cancel()  # as give(), in another thread, which is not yet done
@@ -31,7 +31,7 @@ def test_a_task_that_is_cancelled_while_it_waits_takes_no_place() -> None:
     async def cancelled(places: Places) -> None:
         places.take()
         waiting = asyncio.create_task(places.atake())
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the tasks get their turn
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
