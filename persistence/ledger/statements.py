@@ -18,7 +18,7 @@ from django.db import DatabaseError, InterfaceError, connections, transaction
 from psycopg.rows import dict_row
 
 from holdfast.conf import settings
-from holdfast.errors import DatabaseUnreachableError
+from holdfast.errors import OutageError
 from holdfast.persistence.connections import Patience, Statement, is_passing, pool, run_together
 from holdfast.persistence.ledger.rows import Row
 from holdfast.persistence.sql import query
@@ -125,7 +125,7 @@ def retried(statement: Callable[[], T]) -> T:
     """Repeat over a lost connection, for up to a lease, or ``outlasting`` (R3). Only for what may be repeated.
 
     Inside somebody's transaction nothing is repeated: the transaction is lost with its connection. Raises
-    DatabaseUnreachableError when the time is over.
+    OutageError when the time is over.
     """
     patience = Patience()
     while True:
@@ -142,7 +142,7 @@ def retried(statement: Callable[[], T]) -> T:
                 if _answers_again.get()():
                     patience = Patience()
                     continue
-                raise DatabaseUnreachableError(
+                raise OutageError(
                     f"The database {alias()!r} did not answer for {patience.seconds:g} s: {str(error).strip()}",
                     alias=alias(),
                 ) from error

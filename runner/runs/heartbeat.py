@@ -17,7 +17,7 @@ from collections.abc import Callable
 from django.db import connections
 
 from holdfast.conf import settings
-from holdfast.errors import DatabaseUnreachableError, LeaseLostError
+from holdfast.errors import LeaseLostError, OutageError
 from holdfast.persistence import ledger
 from holdfast.persistence.connections import limit_waits
 from holdfast.persistence.records import Beat, Session
@@ -96,8 +96,8 @@ class Heartbeat:
         try:
             step()
             self._silent = False
-        except (*ledger.DATABASE_ERRORS, DatabaseUnreachableError) as error:
-            if not isinstance(error, DatabaseUnreachableError) and not ledger.is_lost(error):
+        except (*ledger.DATABASE_ERRORS, OutageError) as error:
+            if not isinstance(error, OutageError) and not ledger.is_lost(error):
                 logger.exception("a beat failed; leases are renewed by the next one")
             elif not self._silent:
                 logger.warning("the heartbeat cannot reach the database: %s", error)
