@@ -36,6 +36,10 @@ class DatabaseUnreachableError(HoldfastError):
     """The database does not answer. Facts: ``alias``."""
 
 
+class OutageError(DatabaseUnreachableError):
+    """It was asked for LEASE seconds and did not answer. No fault of a run's: another worker goes on with it."""
+
+
 class UnknownGraphError(HoldfastError):
     """No graph is registered under that name and version. Facts: ``graph``, ``version``, ``known``."""
 

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import errors as pg
 
 from holdfast.conf import settings
-from holdfast.errors import DatabaseUnreachableError
+from holdfast.errors import OutageError
 from holdfast.persistence.connections.execution import aexecute
 from holdfast.persistence.connections.opening import Connection
 from holdfast.persistence.connections.pools import pool
@@ -98,7 +98,7 @@ def retrying(alias: str, work: Callable[[Connection], T], *, seconds: float | No
 
     The work must be safe to repeat after a commit whose outcome is not known (R3), as upserts are. On a
     lent connection nothing is repeated, as its transaction is lost with it. Raises
-    DatabaseUnreachableError when the time is over; other errors at once.
+    OutageError when the time is over; other errors at once.
     """
     patience = Patience(seconds)
     while True:
@@ -157,6 +157,6 @@ def _may_repeat(alias: str, error: psycopg.Error) -> bool:
 
 
 def _give_up(alias: str, patience: Patience, error: psycopg.Error) -> NoReturn:
-    raise DatabaseUnreachableError(
+    raise OutageError(
         f"The database {alias!r} did not answer for {patience.seconds:g} s: {str(error).strip()}", alias=alias
     ) from error
