@@ -129,4 +129,7 @@ class EffectRefusedError(EffectError):
 
 
 class IdleInTransactionError(EffectError):
-    """A transactional body idled past the connection's limit (R3, R11). Facts: ``setting``."""
+    """A transactional body, or a receiver of ``run_settled``, idled past the connection's limit (R3, R11).
+
+    Facts: ``setting``.
+    """

@@ -13,7 +13,7 @@ from holdfast.persistence.connections.orm import (
     is_lent,
     lending_django,
 )
-from holdfast.persistence.connections.outages import Patience, aexecuting, is_passing, retrying
+from holdfast.persistence.connections.outages import Patience, aexecuting, has_idled, is_passing, retrying
 from holdfast.persistence.connections.pools import Pool, close_pools, lending, pool
 from holdfast.persistence.connections.silence import hang_up, limit_waits, silent
 
@@ -29,6 +29,7 @@ __all__ = [
     "drop_dead_django_connections",
     "guard_session",
     "hang_up",
+    "has_idled",
     "is_lent",
     "is_passing",
     "lending",

@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 # The server is gone, going, not ready, full, or no longer the primary: another attempt may succeed.
 _PASSING_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "25006", "40P01", "40001"})
+_IDLED = "25P03"
+_IDLED_TEXT = "idle-in-transaction timeout"  # where libpq has only the server's words
 _FIRST_PAUSE = 0.02  # seconds
 _LONGEST_PAUSE = 0.5  # seconds
 
@@ -33,12 +35,27 @@ def is_passing(error: BaseException) -> bool:
     """Whether the error is the connection's or the server's, so that the statement may be repeated."""
     if isinstance(error, pg.InterfaceError):
         return True
-    if not isinstance(error, psycopg.Error):
+    if not isinstance(error, psycopg.Error) or has_idled(error):
         return False
     state = error.sqlstate
     if state is None:
         return isinstance(error, psycopg.OperationalError)
     return state.startswith("08") or state in _PASSING_STATES
+
+
+def has_idled(error: BaseException) -> bool:
+    """Whether the server ended the session because its transaction idled (R11): repeated, it would idle again.
+
+    Looks at what the error was raised from, too.
+    """
+    seen: set[int] = set()
+    each: BaseException | None = error
+    while each is not None and id(each) not in seen:
+        if isinstance(each, psycopg.Error) and (each.sqlstate == _IDLED or _IDLED_TEXT in str(each)):
+            return True
+        seen.add(id(each))
+        each = each.__cause__ or each.__context__
+    return False
 
 
 class Patience:
