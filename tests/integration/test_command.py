@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 import holdfast
 from holdfast.persistence import ledger
@@ -142,6 +143,23 @@ def test_what_a_user_wrote_is_never_markup(shell: Shell) -> None:
     run_now(run_id)
     assert "[bold]t[/bold]" in shell("runs")
     assert "[/oops]" in shell("show", run_id)
+
+
+def test_what_a_graph_wrote_gives_the_terminal_no_orders(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders = "\x1b]0;title\x07\x1b[2Jgone\x9b31mred"
+    run_id = shell.json("enqueue", "approval", REQUEST)["id"]
+    error = {"type": "ValueError", "message": orders, "traceback": orders}
+    RunRow.objects.filter(id=run_id).update(
+        status="failed", error=error, owner=orders, finished_at=timezone.now()
+    )
+    for forced in (False, True):
+        if forced:
+            monkeypatch.setenv("FORCE_COLOR", "1")
+        shown = shell("show", run_id)
+        assert "gone" in shown
+        assert [order for order in ("\x1b]", "\x1b[2J", "\x07", "\x9b") if order in shown] == []
 
 
 def test_colours_stay_away_where_nobody_sees_them(shell: Shell) -> None:
