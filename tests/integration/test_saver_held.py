@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from django.db import connections
 from langgraph.checkpoint.serde.types import INTERRUPT
 
 from holdfast.errors import DatabaseUnreachableError, LeaseLostError
@@ -28,20 +26,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def _pools() -> Iterator[None]:
     yield
     close_pools()
-
-
-@pytest.fixture
-def stray_alias(settings: Any) -> Iterator[str]:
-    """A database that nobody answers for, and a lease that a test can wait for."""
-    settings.HOLDFAST = {"LEASE": 2.0, "IDLE_IN_TRANSACTION": 1.0}
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        connections.databases["nowhere"] = connections.databases["default"] | {
-            "HOST": "127.0.0.1",
-            "PORT": str(taken.getsockname()[1]),
-        }
-        yield "nowhere"
-        del connections.databases["nowhere"]
 
 
 @pytest.fixture
