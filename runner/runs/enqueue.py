@@ -50,7 +50,9 @@ def _alone(new: NewRun) -> Run | None:
 
 def _in_transaction(new: Sequence[NewRun]) -> list[Run]:
     with transaction.atomic(using=ledger.alias()):
-        inserted = ledger.insert(new)
+        order = _order(new)
+        made = dict(zip(order, ledger.insert([new[place] for place in order]), strict=True))
+        inserted = [made[place] for place in range(len(new))]
         for run, (stored, request_hash, created) in zip(new, inserted, strict=True):
             if not created and request_hash != run.request_hash:
                 raise IdempotencyConflictError(
@@ -67,6 +69,18 @@ def _in_transaction(new: Sequence[NewRun]) -> list[Run]:
             transaction.on_commit(cancel.apply, using=ledger.alias(), robust=True)
         faults.point("enqueue-before-commit")
     return [stored for stored, _, _ in inserted]
+
+
+def _order(new: Sequence[NewRun]) -> list[int]:
+    """Which to insert first: two calls that name the same threads or keys wait for each other in one order."""
+
+    def names(place: int) -> tuple[str, str]:
+        run = new[place]
+        if run.thread_id != str(run.id):  # the runs of a thread go in the order in which they were given
+            return run.thread_id, ""
+        return "", run.idempotency_key or ""
+
+    return sorted(range(len(new)), key=names)
 
 
 def _due(runs: Sequence[Run]) -> list[Bell]:

@@ -121,12 +121,20 @@ def test_due_times_are_durations_or_moments(shell: Shell) -> None:
 
 def test_cancel_and_retry(shell: Shell) -> None:
     run_id = shell.json("enqueue", "approval", REQUEST)["id"]
-    shell("cancel", run_id)
-    ledger.apply_cancels()  # what the sweep of a worker does
+    assert "approval, cancelled" in shell("cancel", run_id)
     assert ledger.get(parse_run_id(run_id)).status == "cancelled"
     assert run_id in shell.refused("cancel", run_id)
     assert shell.json("watch", run_id, code=1)["status"] == "cancelled"
     assert shell.json("retry", run_id)["status"] == "queued"
+
+
+def test_cancel_says_when_a_run_that_is_executed_stops(shell: Shell) -> None:
+    run_id = shell.json("enqueue", "approval", REQUEST)["id"]
+    RunRow.objects.filter(id=run_id).update(status="running", token=uuid4(), renewed_at=datetime.now(UTC))
+    said = " ".join(shell("cancel", run_id).split())
+    assert "still running: it stops at its next step, and after 10 s in any case" in said
+    assert "undone" in shell("cancel", run_id, "--rollback")
+    assert shell.json("cancel", run_id)["status"] == "running"
 
 
 def test_what_a_user_wrote_is_never_markup(shell: Shell) -> None:
