@@ -28,7 +28,7 @@ UNLIMITED = (
     10 * 365 * 86400
 )  # seconds: Celery has no "none"; its pool takes None and 0 for the project's limit (seen)
 
-BATCH = 25
+BATCH = 10
 """Messages for which RING_TIMEOUT is the limit; callers of a busy process take turns by as many."""
 TOGETHER = 1000
 """Messages that go along in one statement."""
