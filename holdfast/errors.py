@@ -56,6 +56,10 @@ class NotSerializableError(InvalidInputError):
     """A value cannot be stored. Facts: ``path`` (where in the value), ``type``."""
 
 
+class InvalidFilterError(InvalidInputError, ValueError):
+    """A search of the store has a filter that it does not know; a ValueError, as upstream's. Facts: ``field``."""
+
+
 class TypeNotAllowedError(HoldfastError):
     """Stored bytes name a type outside the allow list (P12). Facts: ``type``, ``setting``."""
 

@@ -46,6 +46,7 @@ class PruneReport:
     steps: int = 0
     cancel_requests: int = 0
     cache_entries: int = 0
+    store_items: int = 0
     skipped: int = 0
     """Threads that were due, but in use: nothing of them was deleted, or not the whole."""
     dry_run: bool = field(default=False, compare=False)
@@ -90,6 +91,8 @@ def prune(
             pruning.orphans()
         if policy.cache:
             pruning.batches(query("retention_delete_cache"))
+        if policy.store:
+            pruning.batches(query("retention_delete_store"))
     logger.info("pruned%s: %s", " (dry run)" if dry_run else "", pruning.report)
     return pruning.report
 

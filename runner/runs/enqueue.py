@@ -36,12 +36,12 @@ def _alone(new: NewRun) -> Run | None:
     along = dispatch.along([ledger.first_bell(new)]) if due else None
     faults.point("enqueue-before-commit")
     try:
-        run = ledger.insert_alone(new, along or [])
+        run = ledger.insert_alone(new, [along] if along else [])
     except ledger.DATABASE_ERRORS as error:
-        if not along or ledger.is_lost(error):
+        if ledger.is_lost(error):
             raise
-        # Nothing is there; if it was for the bell's sake, the longer way does without (R17).
-        logger.warning("run %s could not be inserted with its bell: %s", new.id, str(error).strip())
+        # Nothing is there. If it was for the bell's sake, the longer way does without (R17); if not, it will tell.
+        logger.warning("run %s could not be inserted at once: %s", new.id, " ".join(str(error).split()))
         return None
     if run is not None:
         _ring_after_commit([] if along else _due([run]))

@@ -24,7 +24,7 @@ def _no_pool_stays_open() -> Iterator[None]:
 @pytest.fixture
 def no_other_checkpoints(transactional_db: None) -> None:
     with connect("default") as cleaner:
-        cleaner.execute("TRUNCATE checkpoints, checkpoint_blobs, checkpoint_writes")
+        cleaner.execute("TRUNCATE checkpoints, checkpoint_blobs, checkpoint_writes, store CASCADE")
 
 
 @pytest.fixture
