@@ -6,6 +6,7 @@ lends one (``lending``).
 
 from __future__ import annotations
 
+from holdfast.persistence.connections.direct import Statement, run_in_savepoint, run_together
 from holdfast.persistence.connections.opening import Connection, connect, conninfo, guard_session
 from holdfast.persistence.connections.orm import (
     close_django_connections,
@@ -21,6 +22,7 @@ __all__ = [
     "Connection",
     "Patience",
     "Pool",
+    "Statement",
     "aexecuting",
     "close_django_connections",
     "close_pools",
@@ -37,5 +39,7 @@ __all__ = [
     "limit_waits",
     "pool",
     "retrying",
+    "run_in_savepoint",
+    "run_together",
     "silent",
 ]

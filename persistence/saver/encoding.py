@@ -29,7 +29,7 @@ from langgraph.checkpoint.serde.types import ERROR, _DeltaSnapshot
 
 from holdfast.errors import NotSerializableError
 from holdfast.persistence import arrays
-from holdfast.persistence.codec import Codec
+from holdfast.persistence.codec.strict import Codec
 
 Params = dict[str, Any]
 Key = tuple[str, str, str]  # thread, namespace, checkpoint

@@ -196,4 +196,9 @@ class Heartbeat:
             raise
 
     def _sweep(self) -> None:
-        sweep.sweep(self._process, judge=time.monotonic() >= self._judge_after)
+        try:
+            sweep.sweep(self._process, judge=time.monotonic() >= self._judge_after)
+        except (*ledger.DATABASE_ERRORS, OutageError):
+            raise
+        except Exception:  # a row that was damaged by hand must not take the process's own runs with it
+            logger.exception("a sweep failed; the next one goes on")

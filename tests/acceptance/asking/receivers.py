@@ -19,10 +19,11 @@ def hear(run: Run, **_: object) -> None:
     """Say so, wait, write."""
     with Path(os.environ["SETTLED_LOG"]).open("a", encoding="utf-8") as log:
         log.write(f"{run.id} {run.status} {os.getpid()}\n")
-    time.sleep(float(os.environ.get("SETTLED_SECONDS", "0")))
+    seconds = float(os.environ.get("SETTLED_SECONDS", "0"))
+    time.sleep(seconds)  # the receiver is slow: that is the trial
     gate = os.environ.get("SETTLED_GATE")
     while gate and Path(gate).exists():
-        time.sleep(0.01)
+        time.sleep(0.01)  # another process takes the gate away, no event tells of it
     Step.objects.create(
         run_id=run.id,
         delivery=0,
