@@ -56,6 +56,7 @@ class Index:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         """Raises ConfigurationError."""
+        self.config: Mapping[str, Any] = dict(config)
         ann = dict(config.get("ann_index_config") or {})
         self.kind = _one_of("ann_index_config.kind", ann.get("kind", "hnsw"), _KINDS)
         self.type = _one_of("ann_index_config.vector_type", ann.get("vector_type", "vector"), _TYPES)

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import psycopg
+from langchain_core.embeddings import Embeddings
 from langgraph.store.base import BaseStore, Op, Result, TTLConfig
 
 from holdfast.conf import settings
@@ -51,6 +52,16 @@ class DjangoStore(BaseStore):
         self.ttl_config = ttl if ttl is not None else settings().STORE_TTL  # type: ignore[assignment]  # a plain dict
         self.fence = fence
         self._meaning = meaning(index if index is not None else settings().STORE_INDEX)
+
+    @property
+    def index_config(self) -> Mapping[str, Any] | None:
+        """The index's configuration, under the name that LangGraph's own stores have; None without one."""
+        return self._meaning.index.config if self._meaning else None
+
+    @property
+    def embeddings(self) -> Embeddings | None:
+        """The index's model; None without an index. Raises ConfigurationError where it cannot be had."""
+        return self._meaning.index.model if self._meaning else None
 
     def under(self, fence: Fence) -> DjangoStore:
         """The same store, writing in the name of a run."""
