@@ -70,6 +70,9 @@ class Settings:
     """Queue of a run that names none; None leaves it to the project's task routes."""
     SERIALIZABLE: tuple[str, ...] = ()
     """Dotted paths of further types that may be stored (P12), e.g. ``"shop.types.Order"``."""
+    STORE_INDEX: dict[str, Any] | None = None
+    """The store's search by meaning, as upstream's PostgresIndexConfig: ``dims``, ``embed``, ``fields``,
+    ``distance_type``, ``ann_index_config``. None: no vectors, no extension."""
     STORE_TTL: dict[str, Any] | None = None
     """How long items of the store live, in minutes, as upstream's TTLConfig: ``default_ttl``, ``refresh_on_read``,
     ``omit_expired``."""

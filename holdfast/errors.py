@@ -28,6 +28,10 @@ class ConfigurationError(HoldfastError):
     """A setting is missing or wrong. Facts: ``setting``."""
 
 
+class VectorsUnavailableError(ConfigurationError):
+    """The store's index cannot be had: no extension, no right to make it, or another's table. Facts: ``alias``."""
+
+
 class NotMigratedError(ConfigurationError):
     """The database lacks Holdfast's tables, or an older version of them. Facts: ``alias``."""
 
@@ -58,6 +62,10 @@ class NotSerializableError(InvalidInputError):
 
 class InvalidFilterError(InvalidInputError, ValueError):
     """A search of the store has a filter that it does not know; a ValueError, as upstream's. Facts: ``field``."""
+
+
+class EmbeddingError(HoldfastError):
+    """A model gave other vectors than its configuration says. Facts: ``dims``."""
 
 
 class TypeNotAllowedError(HoldfastError):

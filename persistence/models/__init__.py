@@ -6,6 +6,7 @@ from holdfast.persistence.models.admin_views import (
     CheckpointChannelView,
     CheckpointView,
     CheckpointWriteView,
+    StoreItemView,
 )
 from holdfast.persistence.models.checkpoints import Checkpoint, CheckpointBlob, CheckpointWrite
 from holdfast.persistence.models.effects import Effect, EffectState
@@ -38,5 +39,6 @@ __all__ = [
     "RunStatus",
     "Step",
     "StoreItem",
+    "StoreItemView",
     "Thread",
 ]

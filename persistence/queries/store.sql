@@ -137,3 +137,20 @@ ORDER BY q.position, found.namespace;
 -- name: store_sweep
 -- Deletes all that has expired.
 DELETE FROM store WHERE expires_at <= (SELECT holdfast_now());
+
+-- name: store_vectors_look
+-- What there is of the search by meaning: the extension's version; the vectors' type and number of dimensions;
+-- the index's method and operators; NULL each where there is none.
+SELECT (SELECT extversion FROM pg_extension WHERE extname = 'vector'),
+       columns.typname, columns.atttypmod, indexes.amname, indexes.opcname
+FROM (SELECT 1) AS one
+LEFT JOIN (
+    SELECT t.typname, a.atttypmod FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+    WHERE a.attrelid = to_regclass('store_vectors') AND a.attname = 'embedding'
+) columns ON true
+LEFT JOIN (
+    SELECT m.amname, o.opcname FROM pg_index i
+    JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
+    JOIN pg_opclass o ON o.oid = i.indclass[0]
+    WHERE i.indexrelid = to_regclass('store_vectors_embedding_idx') AND i.indisvalid
+) indexes ON true;

@@ -27,9 +27,11 @@ from holdfast.errors import InvalidInputError
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.sql import query
 from holdfast.persistence.store import filters, values
+from holdfast.persistence.store.index import Index
 from holdfast.persistence.store.namespaces import checked_text, namespace_of, namespace_text, patterns
 
 Params = dict[str, Any]
+Statement = LiteralString | bytes
 Numbered = Sequence[tuple[int, Any]]
 _UNFENCED: Params = {"run_id": None, "token": None}
 
@@ -37,19 +39,34 @@ _UNFENCED: Params = {"run_id": None, "token": None}
 class Ask(NamedTuple):
     """Execute it; the answer is its rows."""
 
-    statement: LiteralString
+    statement: Statement
     params: Params
 
 
-Conversation = Generator[Ask, Any, list[Result]]
-Part = Generator[Ask, Any, None]
+class Embed(NamedTuple):
+    """Turn the texts into vectors, which are the answer; a question's are embedded as such."""
+
+    texts: list[str]
+    questions: bool
+
+
+class Prepare(NamedTuple):
+    """See to it that the index's tables are there; the answer is the version of pgvector."""
+
+
+Step = Ask | Embed | Prepare
+Conversation = Generator[Step, Any, list[Result]]
+Part = Generator[Step, Any, None]
 
 
 class Batch:
     """The operations of one batch, by kind, and their results."""
 
-    def __init__(self, ops: Sequence[Op], *, fence: Fence | None, omit_expired: bool) -> None:
+    def __init__(
+        self, ops: Sequence[Op], *, fence: Fence | None, omit_expired: bool, index: Index | None = None
+    ) -> None:
         """Raises InvalidNamespaceError, InvalidInputError."""
+        self._index = index
         self._results: list[Result] = [None] * len(ops)
         self._fence = fence
         self._common = {"omit_expired": omit_expired, **(fence.params if fence else _UNFENCED)}
@@ -88,8 +105,21 @@ class Batch:
             )
 
     def _search(self, ops: Numbered) -> Part:
-        rows = yield Ask(query("store_search"), self._common | search_params([op for _, op in ops]))
-        self._found(ops, rows)
+        similar = [] if self._index is None else [each for each in ops if each[1].query]
+        plain = [each for each in ops if each not in similar]
+        if plain:
+            params = self._common | search_params([op for _, op in plain])
+            self._found(plain, (yield Ask(query("store_search"), params)))
+        if similar and self._index is not None:
+            params = self._common | search_params([op for _, op in similar])
+            version = yield Prepare()
+            vectors = yield Embed([op.query for _, op in similar], questions=True)
+            params["embeddings"] = self._index.texts(vectors, len(similar))
+            params["nearest"] = [
+                (op.limit + op.offset) * self._index.most_vectors * 2 + 1 for _, op in similar
+            ]
+            statement = self._index.search(everywhere="" in params["paths"], version=version)
+            self._found(similar, (yield Ask(statement, params)))
 
     def _found(self, ops: Numbered, rows: Sequence[tuple[Any, ...]]) -> None:
         found: list[list[SearchItem]] = [[] for _ in ops]
@@ -122,8 +152,21 @@ class Batch:
             self._results[position] = namespaces
 
     def _put(self, ops: Numbered) -> Part:
-        params = self._common | put_params(last_of_each(ops))
-        rows = yield Ask(query("store_put"), params)
+        last = last_of_each(ops)
+        params = self._common | put_params(last)
+        statement: Statement = query("store_put")
+        if self._index is not None and params["keys"]:
+            vectors = self._index.vectors(last)
+            yield Prepare()
+            embedded = (yield Embed([each.text for each in vectors], questions=False)) if vectors else []
+            params |= {
+                "v_prefixes": [each.prefix for each in vectors],
+                "v_keys": [each.key for each in vectors],
+                "v_fields": [each.field for each in vectors],
+                "v_embeddings": self._index.texts(embedded, len(vectors)),
+            }
+            statement = self._index.put()
+        rows = yield Ask(statement, params)
         if self._fence is not None:
             self._fence.check(rows[0][0])
 

@@ -7,18 +7,22 @@ retention does.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import psycopg
+from langchain_core.embeddings import Embeddings
 from langgraph.store.base import BaseStore, Op, Result, TTLConfig
 
 from holdfast.conf import settings
 from holdfast.persistence.connections import Connection, aexecuting, retrying
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.sql import query
-from holdfast.persistence.store.operations import Ask, Batch
+from holdfast.persistence.store.operations import Ask, Batch, Prepare, Step
+from holdfast.persistence.store.tables import Meaning, meaning
 
 
 class DjangoStore(BaseStore):
@@ -31,16 +35,33 @@ class DjangoStore(BaseStore):
     supports_ttl = True
 
     def __init__(
-        self, *, using: str | None = None, ttl: TTLConfig | None = None, fence: Fence | None = None
+        self,
+        *,
+        using: str | None = None,
+        index: Mapping[str, Any] | None = None,
+        ttl: TTLConfig | None = None,
+        fence: Fence | None = None,
     ) -> None:
         """``using``: the database alias, by default ``HOLDFAST["DATABASE"]``.
 
+        ``index``: search by meaning, as upstream's PostgresIndexConfig, by default ``HOLDFAST["STORE_INDEX"]``.
         ``ttl``: as upstream's, in minutes, by default ``HOLDFAST["STORE_TTL"]``. ``fence``: the run in whose
         name it writes; the runner gives it. Raises ConfigurationError.
         """
         self.using = using or settings().DATABASE
         self.ttl_config = ttl if ttl is not None else settings().STORE_TTL  # type: ignore[assignment]  # a plain dict
         self.fence = fence
+        self._meaning = meaning(index if index is not None else settings().STORE_INDEX)
+
+    @property
+    def index_config(self) -> Mapping[str, Any] | None:
+        """The index's configuration, under the name that LangGraph's own stores have; None without one."""
+        return self._meaning.index.config if self._meaning else None
+
+    @property
+    def embeddings(self) -> Embeddings | None:
+        """The index's model; None without an index. Raises ConfigurationError where it cannot be had."""
+        return self._meaning.index.model if self._meaning else None
 
     def under(self, fence: Fence) -> DjangoStore:
         """The same store, writing in the name of a run."""
@@ -59,7 +80,7 @@ class DjangoStore(BaseStore):
         answer: Any = None
         try:
             while True:
-                answer = self._execute(conversation.send(answer))
+                answer = self._do(conversation.send(answer))
         except StopIteration as end:
             results: list[Result] = end.value
             return results
@@ -70,8 +91,7 @@ class DjangoStore(BaseStore):
         answer: Any = None
         try:
             while True:
-                asked = conversation.send(answer)
-                answer = (await aexecuting(self.using, asked.statement, asked.params)).fetchall()
+                answer = await self._ado(conversation.send(answer))
         except StopIteration as end:
             results: list[Result] = end.value
             return results
@@ -86,11 +106,40 @@ class DjangoStore(BaseStore):
 
     def _batch(self, ops: Iterable[Op]) -> Batch:
         ttl: Mapping[str, Any] = self.ttl_config or {}
-        return Batch(list(ops), fence=self.fence, omit_expired=bool(ttl.get("omit_expired")))
+        return Batch(
+            list(ops),
+            fence=self.fence,
+            omit_expired=bool(ttl.get("omit_expired")),
+            index=self._meaning.index if self._meaning else None,
+        )
 
-    def _execute(self, asked: Ask) -> list[tuple[Any, ...]]:
-        def work(connection: Connection) -> list[tuple[Any, ...]]:
-            # Not connection.cursor(): a lent connection is Django's, whose cursors bind on the client.
-            return psycopg.Cursor(connection).execute(asked.statement, asked.params, binary=True).fetchall()
+    def _do(self, step: Step) -> Any:
+        if isinstance(step, Ask):
+            return retrying(self.using, partial(_rows, step))
+        meaning = self._indexed()
+        if isinstance(step, Prepare):
+            return meaning.tables.version(self.using)
+        model = meaning.index.model
+        if step.questions:
+            return [model.embed_query(text) for text in step.texts]
+        return model.embed_documents(step.texts)
 
-        return retrying(self.using, work)
+    async def _ado(self, step: Step) -> Any:
+        if isinstance(step, Ask):
+            return (await aexecuting(self.using, step.statement, step.params)).fetchall()
+        meaning = self._indexed()
+        if isinstance(step, Prepare):
+            return await meaning.tables.aversion(self.using)
+        model = meaning.index.model
+        if step.questions:
+            return await asyncio.gather(*(model.aembed_query(text) for text in step.texts))
+        return await model.aembed_documents(step.texts)
+
+    def _indexed(self) -> Meaning:
+        assert self._meaning is not None  # only a batch with an index asks for one
+        return self._meaning
+
+
+def _rows(asked: Ask, connection: Connection) -> list[tuple[Any, ...]]:
+    # Not connection.cursor(): a lent connection is Django's, whose cursors bind on the client.
+    return psycopg.Cursor(connection).execute(asked.statement, asked.params, binary=True).fetchall()

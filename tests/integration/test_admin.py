@@ -18,13 +18,22 @@ from pytest_django import DjangoAssertNumQueries
 from holdfast.errors import RetryRefusedError, RunStateError
 from holdfast.persistence import codec
 from holdfast.persistence.ids import new_run_id
-from holdfast.persistence.models import CheckpointView, Effect, NodeCacheEntry, RunRow, Step, Thread
+from holdfast.persistence.models import (
+    CheckpointView,
+    Effect,
+    NodeCacheEntry,
+    RunRow,
+    Step,
+    StoreItem,
+    StoreItemView,
+    Thread,
+)
 
 pytestmark = pytest.mark.django_db
 
 EVIL = "<script>alert('state')</script>"
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
-MODELS = ("runrow", "thread", "effect", "nodecacheentry", "checkpointview")
+MODELS = ("runrow", "thread", "effect", "nodecacheentry", "checkpointview", "storeitemview")
 
 
 def make_run(thread: str = "order-1", **changes: Any) -> RunRow:
@@ -152,7 +161,15 @@ def everything() -> RunRow:
     kind, data = codec.dumps(EVIL, field="value")
     NodeCacheEntry.objects.create(namespace=["digest", EVIL], key=EVIL, type=kind, value=data, created_at=NOW)
     make_checkpoint(run.thread_id, 1, [EVIL])
+    make_item(EVIL)
     return run
+
+
+def make_item(key: str) -> None:
+    """As the store writes it, in the test's own transaction."""
+    StoreItem.objects.create(
+        prefix=f"users.{EVIL}", key=key, value={EVIL: [EVIL]}, created_at=NOW, updated_at=NOW, expires_at=NOW
+    )
 
 
 @pytest.fixture
@@ -186,6 +203,7 @@ def details(run: RunRow) -> Iterator[str]:
     yield detail("effect", Effect.objects.get().key)
     yield detail("nodecacheentry", NodeCacheEntry.objects.get().pk)
     yield detail("checkpointview", CheckpointView.objects.get().key)
+    yield detail("storeitemview", StoreItemView.objects.get().pk)
 
 
 def act(client: Client, action: str, run: RunRow, **fields: str) -> Any:
@@ -213,6 +231,7 @@ def test_a_list_needs_the_same_queries_whatever_its_length(
                 namespace=["n"], key=str(number), type="null", value=b"", created_at=NOW
             )
             make_checkpoint(run.thread_id, number)
+            make_item(str(number))
 
     fill(0)
     boss.get(changelist(model))
@@ -441,3 +460,13 @@ def test_the_list_of_runs_says_what_matters_in_four_columns(boss: Client) -> Non
         "approval (1)",
     ):
         assert shown in page
+
+
+def test_items_of_the_store_are_found_by_their_namespace(boss: Client) -> None:
+    make_item("one")
+    StoreItem.objects.create(prefix="users.bob", key="two", value={})
+    found = boss.get(changelist("storeitemview"), {"q": "users.bob"}).content.decode()
+    assert "two" in found
+    assert "one" not in found.partition("result_list")[2]
+    assert boss.get(detail("storeitemview", '["users.bob", "two"]')).status_code == 200
+    assert boss.get(detail("storeitemview", '["users.bob"]')).status_code == 302
