@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,6 +80,12 @@ def test_commands_of_the_readme_exist() -> None:
         set(re.findall(r"\bmake (\w+)\b", "\n".join(code for _, code in blocks(ROOT / "README.md", "sh"))))
         <= targets
     )
+
+
+def test_the_changelog_says_nothing_twice() -> None:
+    lines = (ROOT / "CHANGELOG.md").read_text("utf-8").splitlines()
+    entries = [line for line in lines if line.startswith("- ")]
+    assert [entry for entry, times in Counter(entries).items() if times > 1] == []
 
 
 def test_extras_that_the_readme_names_exist() -> None:
