@@ -77,7 +77,7 @@ class Settings:
     """How long items of the store live, in minutes, as upstream's TTLConfig: ``default_ttl``, ``refresh_on_read``,
     ``omit_expired``."""
     POOL_SIZE: int = 1
-    """Connections of the checkpointer in one process."""
+    """Connections of one process for saver, store, cache, effects and ledger, beside Django's own and the heartbeat's."""
     MAX_INPUT: int = 16 * 1024 * 1024
     """Largest stored input, in bytes."""
     RETENTION: Retention = field(default_factory=Retention)

@@ -73,7 +73,7 @@ class TypeNotAllowedError(HoldfastError):
 
 
 class IdempotencyConflictError(HoldfastError):
-    """The idempotency key was used before with something else. Facts: ``key``, ``run_id``, ``differs``."""
+    """The idempotency key was used before with something else. Facts: ``key``, ``run_id``."""
 
 
 class TransactionError(HoldfastError):

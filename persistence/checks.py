@@ -1,7 +1,6 @@
 """System checks of the database that HOLDFAST["DATABASE"] names, and of upstream's tables.
 
-``manage.py check`` runs those that need no connection; ``missing_tables`` asks the database and is
-for whoever is about to use it.
+None of them opens a connection; what only the database can tell is told by ``holdfast doctor``.
 """
 
 from __future__ import annotations
@@ -15,12 +14,9 @@ from django.core import checks
 from django.db import connections
 
 from holdfast.conf import settings
-from holdfast.errors import ConfigurationError, NotMigratedError
+from holdfast.errors import ConfigurationError
 from holdfast.persistence.codec import codec
-from holdfast.persistence.connections import retrying
-from holdfast.persistence.sql import query
-from holdfast.persistence.trouble import migrate_command
-from holdfast.persistence.upstream import KNOWN, KNOWN_RELEASE, TABLES, fingerprints
+from holdfast.persistence.upstream import KNOWN, KNOWN_RELEASE, fingerprints
 
 
 @checks.register
@@ -75,32 +71,3 @@ def _alias_problems(alias: str) -> list[checks.CheckMessage]:
     if not is_psycopg3:
         return [checks.Error("Django uses psycopg2; Holdfast needs psycopg 3.", id="holdfast.E004")]
     return []
-
-
-def our_tables() -> tuple[str, ...]:
-    """Every table and view that the migrations of this app make or adopt."""
-    from django.apps import apps
-
-    ours = {model._meta.db_table for model in apps.get_app_config("holdfast_persistence").get_models()}
-    return tuple(sorted(ours | set(TABLES)))
-
-
-def missing_tables(alias: str | None = None) -> list[str]:
-    """The tables of Holdfast that the database lacks. Raises DatabaseUnreachableError, ConfigurationError."""
-    names = list(our_tables())
-
-    def work(connection: Any) -> list[str]:
-        return [row[0] for row in connection.execute(query("session_missing_tables"), {"names": names})]
-
-    return retrying(alias or settings().DATABASE, work, seconds=2)
-
-
-def not_migrated(alias: str, missing: Sequence[str]) -> NotMigratedError:
-    """The error for a database that lacks these tables."""
-    shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-    return NotMigratedError(
-        f"The database {alias!r} lacks {len(missing)} of Holdfast's tables ({shown}). "
-        f"Run: {migrate_command(alias)}",
-        alias=alias,
-        missing=tuple(missing),
-    )

@@ -1,7 +1,7 @@
-"""The one place that rings: a Celery message that carries a run id and nothing else (idea 1, R15, R17).
+"""The one place that rings: a Celery message that carries a run id and nothing else (R15, R17).
 
 A message that is lost, doubled or late changes nothing; so ringing never raises, is never repeated, and
-costs its caller at most RING_TIMEOUT. The sweep rings again for what was not heard.
+gives up a broker that does not answer after RING_TIMEOUT. The sweep rings again for what was not heard.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ logger = logging.getLogger("holdfast.dispatch")
 
 TASK = "holdfast.run"
 RECOVERY_SUFFIX = ".recovery"
-UNLIMITED = (
-    10 * 365 * 86400
-)  # seconds: Celery has no "none"; its pool takes None and 0 for the project's limit (seen)
+UNLIMITED = 10 * 365 * 86400
+"""Seconds. Celery has no "none"; its pool takes None and 0 for the project's limit (seen)."""
 
 BATCH = 10
 """Messages for which RING_TIMEOUT is the limit; callers of a busy process take turns by as many."""

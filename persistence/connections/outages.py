@@ -127,9 +127,8 @@ async def aexecuting(
     patience = Patience(seconds)
     while True:
         try:
-            if (
-                lent := pool(alias).lent
-            ) is not None:  # threads share it, under a lock that a task must not wait for
+            if (lent := pool(alias).lent) is not None:
+                # Threads share it, under a lock that a task must not wait for.
                 cursor = psycopg.Cursor(lent)
                 return await asyncio.to_thread(
                     cursor.execute, statement, params, prepare=prepare, binary=binary

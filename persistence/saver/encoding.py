@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
@@ -85,8 +85,8 @@ def checkpoint_params(
         "checkpoint_ns": configurable.get("checkpoint_ns", ""),
         "checkpoint_id": checkpoint["id"],
         "parent_id": configurable.get("checkpoint_id"),
-        "checkpoint": _json({**checkpoint, "channel_values": inline}, "checkpoint"),
-        "metadata": _json(get_serializable_checkpoint_metadata(config, metadata), "metadata"),
+        "checkpoint": json_text({**checkpoint, "channel_values": inline}, "checkpoint"),
+        "metadata": json_text(get_serializable_checkpoint_metadata(config, metadata), "metadata"),
         "channels": arrays.texts(channels),
         "versions": arrays.texts(versions),
         "types": arrays.texts(types),
@@ -146,9 +146,17 @@ def writes_params(batches: Sequence[Batch]) -> Params:
     }
 
 
-def json_text(value: Mapping[str, Any], field: str) -> str:
+def json_text(value: Any, field: str) -> str:
     """The value as JSON for a jsonb parameter. Raises NotSerializableError."""
-    return _json(value, field)
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise NotSerializableError(
+            f"{field}: only plain JSON can be stored here: {error}.",
+            field=field,
+            path=field,
+            type=type(value).__name__,
+        ) from None
 
 
 def _is_inline(value: Any) -> bool:
@@ -161,15 +169,3 @@ def _is_inline(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, int)
-
-
-def _json(value: Any, field: str) -> str:
-    try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise NotSerializableError(
-            f"{field}: only plain JSON can be stored here: {error}.",
-            field=field,
-            path=field,
-            type=type(value).__name__,
-        ) from None

@@ -82,7 +82,10 @@ class SyncSaver(BaseCheckpointSaver[str]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Store the checkpoint; its config. Raises NotSerializableError, LeaseLostError, DatabaseUnreachableError."""
+        """Store the checkpoint; its config.
+
+        Raises NotSerializableError, LeaseLostError, DatabaseUnreachableError; GraphDrained in an abandoned attempt.
+        """
         params = checkpoint_params(self.serde, config, checkpoint, metadata, new_versions)
         if self.fence is None:
             self._statements.execute("saver_put", params)
@@ -102,7 +105,8 @@ class SyncSaver(BaseCheckpointSaver[str]):
     ) -> None:
         """Store a task's writes; they may wait for a few milliseconds to go along with a checkpoint.
 
-        Durable when it returns. Raises NotSerializableError, LeaseLostError, DatabaseUnreachableError.
+        Durable when it returns. Raises NotSerializableError, LeaseLostError, DatabaseUnreachableError; GraphDrained
+        for a task that was abandoned.
         """
         self._put_writes(config, writes, task_id, task_path).stored.result()
 

@@ -64,8 +64,12 @@ def _follow(run_id: UUID, timeout: float | None, live: Any) -> Any:
         except WaitTimeoutError:
             left = None if left is None else left - piece
             if left is not None and left <= 0:
+                now = api.get(run_id)
                 raise WaitTimeoutError(
-                    f"Run {run_id} has not ended after {timeout:g} s; it goes on.", run_id=run_id
+                    f"Run {run_id} is still {now.status} after {timeout:g} s; it goes on.",
+                    run_id=run_id,
+                    status=now.status,
+                    timeout=timeout,
                 ) from None
             live.update(
                 run_page.run_view(api.get(run_id), api.steps(run_id)[-rows:], payload=False), refresh=True

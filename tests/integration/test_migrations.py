@@ -13,14 +13,13 @@ from uuid import uuid4
 import psycopg
 import pytest
 from django.core.management import call_command
-from django.db import connections
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.store.postgres import PostgresStore
 from psycopg import sql
 from psycopg.rows import dict_row
 
 from holdfast.persistence import checks, upstream
-from holdfast.persistence.checks import check_upstream, missing_tables, not_migrated, our_tables
+from holdfast.persistence.checks import check_upstream
 from holdfast.persistence.connections import connect, conninfo
 from tests.integration.claims import chain, config_for
 
@@ -213,20 +212,6 @@ def test_a_changed_text_of_an_old_migration_is_noticed(monkeypatch: pytest.Monke
 
 def test_models_and_migrations_agree() -> None:
     call_command("makemigrations", "holdfast_persistence", check=True, dry_run=True, verbosity=0)
-
-
-def test_missing_tables_are_named_with_the_command_that_makes_them(
-    fresh: Callable[[], Database], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert missing_tables("default") == []
-    empty = fresh()
-    monkeypatch.setitem(connections["default"].settings_dict, "NAME", empty.name)
-    missing = missing_tables("default")
-    assert missing == sorted(our_tables())
-    error = not_migrated("default", missing)
-    assert str(error).endswith("Run: manage.py migrate")
-    assert error.alias == "default"
-    assert str(not_migrated("runs", missing)).endswith("Run: manage.py migrate --database runs")
 
 
 def test_checkpoints_can_be_read_under_a_single_key() -> None:
