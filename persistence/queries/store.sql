@@ -40,11 +40,14 @@ SELECT position, prefix, key, value::text, created_at, updated_at FROM asked;
 -- below a path, '/' being the character after '.'; it uses upstream's index, which LIKE would not here.
 WITH clock AS MATERIALIZED (
     SELECT holdfast_now() AS now
-), asked AS MATERIALIZED (
-    SELECT q.position, q.refresh, found.*
+), questions AS MATERIALIZED (
+    SELECT q.*, q.equal::jsonb AS contained, q.conditions::jsonb AS met
     FROM unnest(%(paths)s::text[], %(equal)s::text[], %(conditions)s::text[], %(limits)s::bigint[],
                 %(offsets)s::bigint[], %(refresh)s::boolean[])
         WITH ORDINALITY AS q (path, equal, conditions, most, skipped, refresh, position)
+), asked AS MATERIALIZED (
+    SELECT q.position, q.refresh, found.*
+    FROM questions q
     CROSS JOIN LATERAL (
         SELECT s.* FROM (
             SELECT * FROM store WHERE q.path = ''
@@ -53,9 +56,9 @@ WITH clock AS MATERIALIZED (
               AND (prefix = q.path OR (prefix ~>=~ (q.path || '.') AND prefix ~<~ (q.path || '/')))
         ) s
         WHERE (NOT %(omit_expired)s::boolean OR s.expires_at IS NULL OR s.expires_at > (SELECT now FROM clock))
-          AND s.value @> q.equal::jsonb
+          AND s.value @> q.contained
           AND NOT EXISTS (
-              SELECT FROM jsonb_array_elements(q.conditions::jsonb) AS c
+              SELECT FROM jsonb_array_elements(q.met) AS c
               WHERE NOT coalesce(CASE c ->> 1
                   WHEN '$eq' THEN s.value -> (c ->> 0) = c -> 2
                   WHEN '$ne' THEN s.value -> (c ->> 0) <> c -> 2

@@ -40,5 +40,7 @@ def compiled(given: Mapping[str, Any] | None) -> Filter:
             json_text(operand, f"filter[{key!r}]")
             if operator == "$eq":
                 equal[key] = operand
+                if not isinstance(operand, (dict, list, tuple)):
+                    continue  # of what is neither, containing it is being equal to it
             conditions.append((key, operator, operand))
     return Filter(json.dumps(equal), json.dumps(conditions))

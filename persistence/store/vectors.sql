@@ -57,7 +57,7 @@ WITH tuned AS MATERIALIZED (
 ), clock AS MATERIALIZED (
     SELECT holdfast_now() AS now
 ), questions AS MATERIALIZED (
-    SELECT q.*, q.embedding::real[]::{type} AS target
+    SELECT q.*, q.equal::jsonb AS contained, q.conditions::jsonb AS met, q.embedding::real[]::{type} AS target
     FROM tuned, unnest(%(paths)s::text[], %(equal)s::text[], %(conditions)s::text[], %(limits)s::bigint[],
                        %(offsets)s::bigint[], %(refresh)s::boolean[], %(nearest)s::bigint[], %(embeddings)s::text[])
         WITH ORDINALITY AS q (path, equal, conditions, most, skipped, refresh, nearest, embedding, position)
@@ -73,9 +73,9 @@ WITH tuned AS MATERIALIZED (
                 WHERE {scope}
                   AND (NOT %(omit_expired)s::boolean OR s.expires_at IS NULL
                        OR s.expires_at > (SELECT now FROM clock))
-                  AND s.value @> q.equal::jsonb
+                  AND s.value @> q.contained
                   AND NOT EXISTS (
-                      SELECT FROM jsonb_array_elements(q.conditions::jsonb) AS c
+                      SELECT FROM jsonb_array_elements(q.met) AS c
                       WHERE NOT coalesce(CASE c ->> 1
                           WHEN '$eq' THEN s.value -> (c ->> 0) = c -> 2
                           WHEN '$ne' THEN s.value -> (c ->> 0) <> c -> 2
