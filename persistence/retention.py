@@ -5,8 +5,7 @@ the thread where somebody has it; only then, in a second statement with a fresh 
 whether a run is unfinished or the thread is in use; then it deletes. A process that is killed on the
 way loses the one transaction, and the next prune goes on. A thread that a stock saver wrote gets a
 row first; as such a writer locks nothing, a thread that was written without a fence within the last
-hour is left alone. Threads with a DeltaChannel are deleted whole or not at all, since their newest
-value is rebuilt from all ancestors.
+hour is left alone. Of a thread with a DeltaChannel the ancestors stay from which its value is rebuilt.
 """
 
 from __future__ import annotations
@@ -171,9 +170,9 @@ class _Pruning:
         if look.expired(self.policy):
             report += self._delete(query("thread_delete_checkpoints"), **thread) + PruneReport(threads=1)
             self.connection.execute(query("thread_drop"), thread)
-        elif look.too_long(self.policy) and not self._is_delta(look.thread_id):
-            report += self._delete(query("retention_thin"), **thread, keep=self.policy.keep_last)
-            report += self._delete(query("thread_delete_unused_blobs"), **thread)
+        elif look.too_long(self.policy):
+            which = {"keep": self.policy.keep_last, "heads": False, "run_ids": None}
+            report += self._delete(query("thread_thin"), **thread, **which)
         return report
 
     def _delete_orphans(self, look: ThreadLook) -> PruneReport:
@@ -186,10 +185,6 @@ class _Pruning:
             report += self._delete(query("thread_delete_unused_blobs"), **thread)
             self.connection.execute(query("thread_drop"), thread)
         return report
-
-    def _is_delta(self, thread_id: str) -> bool:
-        row = self.connection.execute(query("retention_is_delta"), {"thread_id": thread_id}).fetchone()
-        return bool(row and row[0])
 
     def _look(self, ids: list[str]) -> list[ThreadLook]:
         with self.connection.cursor(row_factory=class_row(ThreadLook)) as cursor:

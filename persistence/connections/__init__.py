@@ -13,7 +13,7 @@ from holdfast.persistence.connections.orm import (
     is_lent,
     lending_django,
 )
-from holdfast.persistence.connections.outages import Patience, aexecuting, is_passing, retrying
+from holdfast.persistence.connections.outages import Patience, aexecuting, aon_shared, is_passing, retrying
 from holdfast.persistence.connections.pools import Pool, close_pools, lending, pool
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Patience",
     "Pool",
     "aexecuting",
+    "aon_shared",
     "close_django_connections",
     "close_pools",
     "connect",

@@ -87,7 +87,7 @@ def write_rows(serde: SerializerProtocol, writes: Sequence[tuple[str, Any]]) -> 
     Errors, interrupts and resumes have a place of their own each, where a later one replaces the
     earlier; of other writes the first stays, as it has been seen.
     """
-    replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
+    replace = replaces(writes)
     rows: dict[int, WriteRow] = {}
     for place, (channel, value) in enumerate(writes):
         index = WRITES_IDX_MAP.get(channel, place)
@@ -98,6 +98,11 @@ def write_rows(serde: SerializerProtocol, writes: Sequence[tuple[str, Any]]) -> 
         if replace or index not in rows:
             rows[index] = (index, channel, *dump(serde, value, f"write to {channel!r}"))
     return list(rows.values()), replace
+
+
+def replaces(writes: Sequence[tuple[str, Any]]) -> bool:
+    """Whether these writes take the place of earlier ones: errors, interrupts, resumes and nothing else."""
+    return all(channel in WRITES_IDX_MAP for channel, _ in writes)
 
 
 def key_of(config: RunnableConfig) -> Key:

@@ -4,22 +4,30 @@ LangGraph stores a task's writes when the task has finished and, where the task 
 the step's checkpoint right afterwards. Writes that wait a moment go along in that statement: one round trip
 and one commit fewer a step. They wait at most ``HOLD`` seconds and are then stored by themselves, so that a
 sibling that is still running does not keep a finished task's result from becoming durable (P3). Interrupts,
-errors and resumes never wait. The database is touched only by the function that ``Held`` was given.
+errors and resumes never wait. Nothing here touches the database, or knows whether threads or asyncio tasks
+call it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
-
-from holdfast.persistence.saver.flusher import flush_later
 
 HOLD: Final = 0.003  # seconds
 
 Key = tuple[str, str, str]  # thread, namespace, checkpoint
+
+
+def _running() -> Future[None]:
+    """A future that nobody cancels: an asyncio task that gives up waiting for it would, otherwise."""
+    future: Future[None] = Future()
+    future.set_running_or_notify_cancel()
+    return future
 
 
 @dataclass(slots=True, eq=False)
@@ -29,25 +37,31 @@ class Batch:
     task_id: str
     task_path: str
     rows: list[tuple[int, str, str, bytes]]
-    stored: Future[None] = field(default_factory=Future)
+    stored: Future[None] = field(default_factory=_running)
     """Done when the statement that took the batch has been committed, or with its error."""
+    awaited: asyncio.Future[None] | None = None
+    """The same for the tasks of one event loop, where one of them waits for it."""
 
 
 class Held:
     """The batches that wait; shared by all copies of one saver. Thread-safe."""
 
-    def __init__(self, store: Callable[[Key, Sequence[Batch]], None]) -> None:
-        """``store`` writes batches of one checkpoint that no later one has come for."""
-        self._store = store
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[Key, list[Batch]] = {}
         self._under_way: dict[Key, list[Batch]] = {}
 
     def hold(self, key: Key, batch: Batch) -> None:
-        """Keep the batch for the checkpoint after this one; ``batch.stored`` tells when it is durable."""
+        """Keep the batch for the checkpoint after this one; ``batch.stored`` tells when it is durable.
+
+        The caller sees to it that somebody stores what is ``leaving`` when the time is up.
+        """
         with self._lock:
             self._waiting.setdefault(key, []).append(batch)
-        flush_later(HOLD, lambda: self._is_waiting(key, batch), lambda: self._flush(key))
+
+    def is_waiting(self, key: Key, batch: Batch) -> bool:
+        """Whether no checkpoint has come for it yet, and nobody stores it."""
+        return batch in self._waiting.get(key, ())
 
     def take(self, key: Key) -> tuple[list[Batch], list[Batch]]:
         """What waits for the checkpoint after this one, and what is being stored already.
@@ -60,27 +74,26 @@ class Held:
         with self._lock:
             return self._waiting.pop(key, []), list(self._under_way.get(key, ()))
 
-    def _is_waiting(self, key: Key, batch: Batch) -> bool:
-        return batch in self._waiting.get(key, ())
-
-    def _flush(self, key: Key) -> None:
+    @contextmanager
+    def leaving(self, key: Key) -> Iterator[list[Batch]]:
+        """What waits there, for the caller to store; what storing it raises is the error of those who wait for it."""
         with self._lock:
-            batches = self._waiting.pop(key, None)
-            if batches is None:
-                return
-            self._under_way.setdefault(key, []).extend(batches)
+            batches = self._waiting.pop(key, [])
+            if batches:
+                self._under_way.setdefault(key, []).extend(batches)
         error: BaseException | None = None
         try:
-            self._store(key, batches)
-        except BaseException as raised:  # noqa: BLE001 - it is the error of those who wait for the batches
+            yield batches
+        except BaseException as raised:  # noqa: BLE001 - not that of the thread or task that happened to store them
             error = raised
-        with self._lock:
-            left = [other for other in self._under_way[key] if other not in batches]
-            if left:
-                self._under_way[key] = left
-            else:
-                del self._under_way[key]
-        finish(batches, error)
+        if batches:
+            with self._lock:
+                left = [other for other in self._under_way[key] if other not in batches]
+                if left:
+                    self._under_way[key] = left
+                else:
+                    del self._under_way[key]
+            finish(batches, error)
 
 
 def finish(batches: Sequence[Batch], error: BaseException | None = None) -> None:

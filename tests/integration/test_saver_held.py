@@ -15,7 +15,7 @@ from holdfast.persistence import DjangoSaver
 from holdfast.persistence.connections import close_pools
 from holdfast.persistence.ids import new_token
 from holdfast.persistence.models import Checkpoint, CheckpointWrite, RunRow
-from holdfast.persistence.saver import held
+from holdfast.persistence.saver import synchronous
 from holdfast.persistence.saver.statements import Statements
 from tests.integration.claims import a_checkpoint, chain, claim, config_for
 
@@ -32,20 +32,21 @@ def _pools() -> Iterator[None]:
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the fenced statements, in the order in which they are sent."""
     sent: list[str] = []
-    original = Statements.fenced
+    original = Statements.rows
 
-    def recording(self: Any, name: str, params: Any, fence: Any) -> None:
-        sent.append(name)
-        original(self, name, params, fence)
+    def recording(self: Any, ask: Any) -> Any:
+        if "fenced" in ask.name:
+            sent.append(ask.name)
+        return original(self, ask)
 
-    monkeypatch.setattr(Statements, "fenced", recording)
+    monkeypatch.setattr(Statements, "rows", recording)
     return sent
 
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No time is up before the checkpoint comes."""
-    monkeypatch.setattr(held, "flush_later", lambda *later: None)
+    monkeypatch.setattr(synchronous, "flush_later", lambda *later: None)
 
 
 class Waiting(threading.Thread):
@@ -144,7 +145,7 @@ def test_p3_what_several_siblings_have_left_is_stored_in_one_statement(
     statements.clear()
     later: list[Any] = []
     monkeypatch.setattr(
-        held, "flush_later", lambda seconds, is_waiting, flush: later.append((is_waiting, flush))
+        synchronous, "flush_later", lambda seconds, is_waiting, flush: later.append((is_waiting, flush))
     )
     futures = [saver.put_writes_soon(config, [("n", n), ("m", [n])], f"task-{n}") for n in range(5)]
     futures.append(saver.put_writes_soon(config, [("n", 7), ("m", [7])], "task-0"))  # the first stays
@@ -170,14 +171,15 @@ def test_p3_a_checkpoint_is_not_stored_before_the_writes_that_are_on_their_way(
     config = saver.put(config_for(fence.thread_id), first, {}, versions)
     statements.clear()
     started, go_on = threading.Event(), threading.Event()
-    store = saver._held._store
+    execute = saver._statements.rows
 
-    def slow(key: Any, batches: Any) -> None:
-        started.set()
-        assert go_on.wait(10)
-        store(key, batches)
+    def slow(ask: Any) -> Any:
+        if ask.name == "saver_put_writes_fenced":
+            started.set()
+            assert go_on.wait(10)
+        return execute(ask)
 
-    monkeypatch.setattr(saver._held, "_store", slow)
+    monkeypatch.setattr(saver._statements, "rows", slow)
     on_its_way = saver.put_writes_soon(config, [("n", 2)], "task")
     assert started.wait(10)
     second, versions = a_checkpoint(saver, n=2)
