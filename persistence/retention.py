@@ -22,6 +22,8 @@ from psycopg.rows import class_row, dict_row
 from holdfast.conf import Retention, settings
 from holdfast.errors import InvalidInputError
 from holdfast.persistence.connections import Connection, connect
+from holdfast.persistence.saver.statements import Statements
+from holdfast.persistence.saver.thinning import older, thin
 from holdfast.persistence.sql import query
 from holdfast.persistence.thread_look import UNFENCED_QUIET, ThreadLook, checkpoint_time
 
@@ -100,6 +102,7 @@ class _Pruning:
         self, connection: Connection, policy: Retention, dry_run: bool, progress: Progress | None
     ) -> None:
         self.connection = connection
+        self.statements = Statements(settings().DATABASE, connection)
         self.policy = policy
         self.dry_run = dry_run
         self.progress = progress
@@ -171,8 +174,9 @@ class _Pruning:
             report += self._delete(query("thread_delete_checkpoints"), **thread) + PruneReport(threads=1)
             self.connection.execute(query("thread_drop"), thread)
         elif look.too_long(self.policy):
-            which = {"keep": self.policy.keep_last, "heads": False, "run_ids": None}
-            report += self._delete(query("thread_thin"), **thread, **which)
+            keep = self.policy.keep_last
+            thinned = self.statements.run(thin(look.thread_id, older(lambda run_id: keep)))
+            report += PruneReport(**thinned._asdict())
         return report
 
     def _delete_orphans(self, look: ThreadLook) -> PruneReport:

@@ -3,6 +3,9 @@
 -- the writer's, writes from that row, and returns how many rows the fence held: 0 means that another
 -- attempt owns the run and that nothing was written (R2). The number of rows written says nothing, as a
 -- repeated or empty write gives 0. All run at READ COMMITTED in autocommit mode.
+--
+-- Readers look rows up one by one with LATERAL and LIMIT or OFFSET 0, by their primary key. A join would be planned
+-- from what is known of the average thread, and on a long one look at each pair of rows.
 
 -- name: saver_put
 -- Stores a checkpoint with the values of its changed channels. Without a fence, for use outside of a run.
@@ -106,9 +109,12 @@ FROM checkpoints c
 CROSS JOIN LATERAL (
     SELECT array_agg(b.channel) AS channels, array_agg(b.type) AS types, array_agg(b.blob) AS blobs
     FROM jsonb_each_text(c.checkpoint -> 'channel_versions') AS version
-    JOIN checkpoint_blobs b
-      ON b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns
-     AND b.channel = version.key AND b.version = version.value
+    CROSS JOIN LATERAL (
+        SELECT b.channel, b.type, b.blob FROM checkpoint_blobs b
+        WHERE b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns
+          AND b.channel = version.key AND b.version = version.value
+        LIMIT 1
+    ) AS b
 ) v
 CROSS JOIN LATERAL (
     SELECT array_agg(p.type ORDER BY p.task_path, p.task_id, p.idx) AS types,
@@ -127,8 +133,9 @@ CROSS JOIN LATERAL (
 ) w
 WHERE c.thread_id = %(thread_id)s::text AND c.checkpoint_ns = %(checkpoint_ns)s::text
   AND c.checkpoint_id = coalesce(%(checkpoint_id)s::text, (
-      SELECT max(n.checkpoint_id) FROM checkpoints n
-      WHERE n.thread_id = %(thread_id)s::text AND n.checkpoint_ns = %(checkpoint_ns)s::text));
+      SELECT n.checkpoint_id FROM checkpoints n
+      WHERE n.thread_id = %(thread_id)s::text AND n.checkpoint_ns = %(checkpoint_ns)s::text
+      ORDER BY n.checkpoint_id DESC LIMIT 1));
 
 -- name: saver_keys
 -- Which checkpoints there are, newest first; a filter that is NULL is none. after_* is the last one known.
@@ -151,15 +158,21 @@ SELECT c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id,
        w.task_ids, w.channels, w.types, w.blobs, w.task_paths, w.indexes
 FROM unnest(%(threads)b::text[], %(namespaces)b::text[], %(ids)b::text[])
     WITH ORDINALITY AS asked (thread_id, checkpoint_ns, checkpoint_id, place)
-JOIN checkpoints c
-  ON c.thread_id = asked.thread_id AND c.checkpoint_ns = asked.checkpoint_ns
- AND c.checkpoint_id = asked.checkpoint_id
+CROSS JOIN LATERAL (
+    SELECT * FROM checkpoints
+    WHERE thread_id = asked.thread_id AND checkpoint_ns = asked.checkpoint_ns
+      AND checkpoint_id = asked.checkpoint_id
+    LIMIT 1
+) AS c
 CROSS JOIN LATERAL (
     SELECT array_agg(b.channel) AS channels, array_agg(b.type) AS types, array_agg(b.blob) AS blobs
     FROM jsonb_each_text(c.checkpoint -> 'channel_versions') AS version
-    JOIN checkpoint_blobs b
-      ON b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns
-     AND b.channel = version.key AND b.version = version.value
+    CROSS JOIN LATERAL (
+        SELECT b.channel, b.type, b.blob FROM checkpoint_blobs b
+        WHERE b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns
+          AND b.channel = version.key AND b.version = version.value
+        LIMIT 1
+    ) AS b
 ) v
 CROSS JOIN LATERAL (
     SELECT array_agg(p.type ORDER BY p.task_path, p.task_id, p.idx) AS types,
@@ -187,46 +200,60 @@ WITH RECURSIVE ancestor AS (
     FROM checkpoints c
     WHERE c.thread_id = %(thread_id)s::text AND c.checkpoint_ns = %(checkpoint_ns)s::text
       AND c.checkpoint_id = coalesce(%(checkpoint_id)s::text, (
-          SELECT max(n.checkpoint_id) FROM checkpoints n
-          WHERE n.thread_id = %(thread_id)s::text AND n.checkpoint_ns = %(checkpoint_ns)s::text))
+          SELECT n.checkpoint_id FROM checkpoints n
+          WHERE n.thread_id = %(thread_id)s::text AND n.checkpoint_ns = %(checkpoint_ns)s::text
+          ORDER BY n.checkpoint_id DESC LIMIT 1))
     UNION ALL
     SELECT c.parent_checkpoint_id, a.depth + 1, rest.open
     FROM ancestor a
-    JOIN checkpoints c
-      ON c.thread_id = %(thread_id)s::text AND c.checkpoint_ns = %(checkpoint_ns)s::text
-     AND c.checkpoint_id = a.checkpoint_id
+    CROSS JOIN LATERAL (
+        SELECT * FROM checkpoints
+        WHERE thread_id = %(thread_id)s::text AND checkpoint_ns = %(checkpoint_ns)s::text
+          AND checkpoint_id = a.checkpoint_id
+        LIMIT 1
+    ) AS c
     CROSS JOIN LATERAL (
         SELECT array_agg(wanted.channel) AS open FROM unnest(a.open) AS wanted (channel)
         WHERE NOT c.checkpoint -> 'channel_values' ? wanted.channel
           AND NOT EXISTS (
               SELECT FROM checkpoint_blobs b
-              WHERE b.thread_id = %(thread_id)s::text AND b.checkpoint_ns = %(checkpoint_ns)s::text
-                AND b.channel = wanted.channel
-                AND b.version = c.checkpoint -> 'channel_versions' ->> wanted.channel AND b.type <> 'empty')
+              WHERE b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns AND b.channel = wanted.channel
+                AND b.version = c.checkpoint -> 'channel_versions' ->> wanted.channel AND b.type <> 'empty'
+              OFFSET 0)
     ) AS rest
     WHERE rest.open IS NOT NULL
-), ancestors AS (
+), ancestors AS MATERIALIZED (
     SELECT a.checkpoint_id, a.depth, a.open, c.checkpoint
     FROM ancestor a
-    JOIN checkpoints c
-      ON c.thread_id = %(thread_id)s::text AND c.checkpoint_ns = %(checkpoint_ns)s::text
-     AND c.checkpoint_id = a.checkpoint_id
+    CROSS JOIN LATERAL (
+        SELECT checkpoint FROM checkpoints
+        WHERE thread_id = %(thread_id)s::text AND checkpoint_ns = %(checkpoint_ns)s::text
+          AND checkpoint_id = a.checkpoint_id
+        LIMIT 1
+    ) AS c
 )
 SELECT wanted.channel, b.type, b.blob, (a.checkpoint -> 'channel_values' -> wanted.channel)::text AS inline,
        NULL::text AS task_id, NULL::text AS task_path, NULL::int AS idx, a.depth
 FROM ancestors a
 CROSS JOIN LATERAL unnest(a.open) AS wanted (channel)
-LEFT JOIN checkpoint_blobs b
-  ON b.thread_id = %(thread_id)s::text AND b.checkpoint_ns = %(checkpoint_ns)s::text
- AND b.channel = wanted.channel
- AND b.version = a.checkpoint -> 'channel_versions' ->> wanted.channel AND b.type <> 'empty'
+LEFT JOIN LATERAL (
+    SELECT type, blob FROM checkpoint_blobs
+    WHERE thread_id = %(thread_id)s::text AND checkpoint_ns = %(checkpoint_ns)s::text
+      AND channel = wanted.channel
+      AND version = a.checkpoint -> 'channel_versions' ->> wanted.channel AND type <> 'empty'
+    LIMIT 1
+) AS b ON true
 WHERE b.type IS NOT NULL OR a.checkpoint -> 'channel_values' ? wanted.channel
 UNION ALL
 SELECT w.channel, w.type, w.blob, NULL, w.task_id, w.task_path, w.idx, a.depth
 FROM ancestors a
-JOIN checkpoint_writes w
-  ON w.thread_id = %(thread_id)s::text AND w.checkpoint_ns = %(checkpoint_ns)s::text
- AND w.checkpoint_id = a.checkpoint_id AND w.channel = ANY (a.open);
+CROSS JOIN LATERAL (
+    SELECT * FROM checkpoint_writes
+    WHERE thread_id = %(thread_id)s::text AND checkpoint_ns = %(checkpoint_ns)s::text
+      AND checkpoint_id = a.checkpoint_id
+    OFFSET 0
+) AS w
+WHERE w.channel = ANY (a.open);
 
 -- name: saver_delete_threads
 -- All checkpoints of the threads, in every namespace, with values and writes.

@@ -41,6 +41,7 @@ from holdfast.persistence.saver.held import Batch, Held, Key
 from holdfast.persistence.saver.order import follow
 from holdfast.persistence.saver.reading import Listing, get_params
 from holdfast.persistence.saver.statements import Statements
+from holdfast.persistence.saver.thinning import of_runs, older, thin
 from holdfast.persistence.saver.versions import next_version
 from holdfast.persistence.saver.writing import storing_checkpoint
 
@@ -155,10 +156,9 @@ class Calls(BaseCheckpointSaver[str]):
 
     def _delete_for_runs(self, run_ids: Sequence[str]) -> Steps[None]:
         _refuse_text("run_ids", run_ids)
-        runs = [str(run_id) for run_id in run_ids]
-        if runs:
+        if runs := [str(run_id) for run_id in run_ids]:
             for (thread_id,) in (yield Ask("saver_threads_of_runs", {"run_ids": runs})):
-                yield _thinning(thread_id, run_ids=runs)
+                yield from thin(thread_id, of_runs(runs))
 
     def _copy_thread(self, source: str, target: str) -> Steps[None]:
         yield Ask("saver_copy_thread", {"source": str(source), "target": str(target)})
@@ -171,12 +171,7 @@ class Calls(BaseCheckpointSaver[str]):
             yield from self._delete_threads(thread_ids)
             return
         for thread_id in thread_ids:
-            yield _thinning(str(thread_id), keep=1)
-
-
-def _thinning(thread_id: str, *, keep: int | None = None, run_ids: Sequence[str] | None = None) -> Ask:
-    params = {"thread_id": thread_id, "keep": keep, "heads": keep is not None, "run_ids": run_ids}
-    return Ask("thread_thin", params, prepare=False)
+            yield from thin(str(thread_id), older(lambda run_id: 1, heads=True))
 
 
 def _refuse_text(name: str, given: Sequence[str]) -> None:

@@ -140,7 +140,7 @@ class SyncSaver(Calls):
         """Keep only each namespace's latest checkpoint and what it needs, or ("delete") nothing.
 
         What it needs are, besides values and pending writes, the ancestors from which its DeltaChannels are
-        rebuilt. A subgraph call goes with the root checkpoint that it started from. One statement a thread;
-        a run that writes to the thread meanwhile loses nothing. Raises ValueError for an unknown strategy.
+        rebuilt. A subgraph call goes with the root checkpoint that it started from. A run that appends to the
+        thread meanwhile loses nothing. Raises ValueError for an unknown strategy.
         """
         self._statements.run(self._prune(thread_ids, strategy))
