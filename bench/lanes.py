@@ -92,7 +92,7 @@ class Lane:
         while len(lines := read_lines(self.ends_file)) < count:
             if time.monotonic() > end:
                 raise BenchError(f"{self.name}: {len(lines)} of {count} runs in {seconds} s")
-            time.sleep(0.02)
+            time.sleep(0.02)  # the tasks say so in a file; looking more often would take from them
         if self.kind == "holdfast":
             seen = self.driver.ask("look", ids=sent["ids"])
             if seen != {"succeeded": count, "deliveries": count}:

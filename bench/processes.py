@@ -87,7 +87,7 @@ class Worker:
         while not (ready.exists() and str(self.process.pid) in ready.read_text().split()):
             if self.process.poll() is not None or time.monotonic() > end:
                 raise BenchError(f"a worker did not start:\n{self.log.read_text('utf-8', 'replace')[-3000:]}")
-            time.sleep(0.05)
+            time.sleep(0.05)  # the worker says so in a file
         return self
 
     @property

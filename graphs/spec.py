@@ -98,7 +98,7 @@ class GraphSpec:
         try:
             built = self.builder()
             compiled = built.compile() if isinstance(built, StateGraph) else built
-        except Exception as error:
+        except Exception as error:  # the builder is the user's code, and raises anything
             raise self._refused(f"its builder raised {type(error).__name__}: {error}") from error
         if not isinstance(compiled, Pregel):
             raise self._refused(

@@ -30,6 +30,8 @@ class Retention:
     """Whether rows that nothing refers to any more (writes, blobs, effects) are deleted."""
     cache: bool = True
     """Whether expired entries of the node cache are deleted."""
+    store: bool = True
+    """Whether expired items of the store are deleted."""
     batch: int = 500
     """Threads or rows deleted in one transaction."""
 
@@ -68,6 +70,9 @@ class Settings:
     """Queue of a run that names none; None leaves it to the project's task routes."""
     SERIALIZABLE: tuple[str, ...] = ()
     """Dotted paths of further types that may be stored (P12), e.g. ``"shop.types.Order"``."""
+    STORE_TTL: dict[str, Any] | None = None
+    """How long items of the store live, in minutes, as upstream's TTLConfig: ``default_ttl``, ``refresh_on_read``,
+    ``omit_expired``."""
     POOL_SIZE: int = 1
     """Connections of the checkpointer in one process."""
     MAX_INPUT: int = 16 * 1024 * 1024

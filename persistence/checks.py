@@ -7,6 +7,7 @@ for whoever is about to use it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
 from django.apps import AppConfig
@@ -18,7 +19,8 @@ from holdfast.errors import ConfigurationError, NotMigratedError
 from holdfast.persistence.codec import codec
 from holdfast.persistence.connections import retrying
 from holdfast.persistence.sql import query
-from holdfast.persistence.upstream import KNOWN, TABLES, fingerprints
+from holdfast.persistence.trouble import migrate_command
+from holdfast.persistence.upstream import KNOWN, KNOWN_RELEASE, TABLES, fingerprints
 
 
 @checks.register
@@ -28,7 +30,8 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     Opens no connection.
     """
     try:
-        codec()
+        if settings().SERIALIZABLE:  # else there is nothing to look at that is worth LangGraph's import
+            codec()
     except ConfigurationError as error:
         return [checks.Error(error.message, id="holdfast.E001")]
     return _alias_problems(settings().DATABASE)
@@ -37,6 +40,8 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 @checks.register
 def check_upstream(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
     """The installed langgraph-checkpoint-postgres has the migrations that ours account for."""
+    if version("langgraph-checkpoint-postgres") == KNOWN_RELEASE:
+        return []  # without importing it, which takes longer than all else at the start of a command
     found = fingerprints()
     return [
         checks.Warning(
@@ -95,7 +100,7 @@ def not_migrated(alias: str, missing: Sequence[str]) -> NotMigratedError:
     shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
     return NotMigratedError(
         f"The database {alias!r} lacks {len(missing)} of Holdfast's tables ({shown}). "
-        f"Run: manage.py migrate --database {alias}",
+        f"Run: {migrate_command(alias)}",
         alias=alias,
         missing=tuple(missing),
     )

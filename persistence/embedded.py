@@ -163,7 +163,7 @@ def _start(server: Any, data: Path) -> None:
             logger.warning(
                 "a start of the embedded PostgreSQL failed, trying again: %s", _reason(data, error)
             )
-            time.sleep(START_PAUSE)
+            time.sleep(START_PAUSE)  # what stands in its way, e.g. a server that is stopping, tells nobody
         else:
             return
 

@@ -30,6 +30,8 @@ class Fence:
         """Whether the run's input has been applied: its first checkpoint has been committed (R5)."""
         self.lost = False
         """Whether a statement of this attempt has been refused."""
+        self.broken = False
+        """Whether a write was given up in an outage: nothing that builds on it may be stored by this attempt."""
         self.progressed = False
         """Whether this attempt has got further than the one before: a checkpoint, a finished task, an effect (R12)."""
         self.abandoned: frozenset[str] = frozenset()

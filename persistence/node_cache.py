@@ -19,7 +19,8 @@ from langgraph.cache.base import BaseCache, FullKey, Namespace, ValueT
 from holdfast.conf import settings
 from holdfast.errors import TypeNotAllowedError
 from holdfast.faults import point
-from holdfast.persistence.codec import Codec, codec
+from holdfast.persistence.codec import codec
+from holdfast.persistence.codec.strict import Codec
 from holdfast.persistence.connections import Connection, retrying
 from holdfast.persistence.sql import query
 

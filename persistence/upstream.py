@@ -107,6 +107,8 @@ KNOWN: Final[Mapping[str, Fingerprint]] = {
     "checkpoints": Fingerprint(10, "085124b3c20d25e5"),
     "store": Fingerprint(4, "9da6a8a540e1ed4a"),
 }
+KNOWN_RELEASE: Final = "3.2.0"
+"""A release of langgraph-checkpoint-postgres whose migrations are those."""
 
 
 def fingerprints() -> dict[str, Fingerprint]:

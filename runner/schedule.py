@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery.schedules import crontab
+from celery.schedules import ParseException, crontab
 
 from holdfast.conf import settings
 from holdfast.errors import ConfigurationError
@@ -25,7 +25,7 @@ def beat_schedule() -> dict[str, dict[str, Any]]:
             month_of_year=month_of_year,
             day_of_week=day_of_week,
         )
-    except Exception as error:
+    except (ValueError, ParseException) as error:
         raise ConfigurationError(
             f"HOLDFAST['PRUNE_CRONTAB'] is {line!r}, which is no crontab line of five fields: {error}.",
             setting="PRUNE_CRONTAB",

@@ -71,14 +71,14 @@ def _prepare(**_: Any) -> None:
 
 @signals.worker_process_init.connect(weak=False)
 def _begin_child(**_: Any) -> None:
-    _begin()
+    _begin(replaced=True)
 
 
 @signals.worker_ready.connect(weak=False)
 def _begin_single(sender: Any, **_: Any) -> None:
     """Pools without child processes: this one executes."""
     if not sender.pool.__class__.__module__.endswith("prefork"):
-        _begin()
+        _begin(replaced=False)
 
 
 def _guard(sender: Any, connection: Any, **_: Any) -> None:
@@ -87,12 +87,12 @@ def _guard(sender: Any, connection: Any, **_: Any) -> None:
         guard_session(connection)
 
 
-def _begin() -> None:
+def _begin(*, replaced: bool) -> None:
     global _heartbeat
     connection_created.connect(_guard, dispatch_uid="holdfast.runner.worker")
     process = here()
     process.queues, process.default_queue, process.graphs = _queues, _default_queue, _graphs
-    _heartbeat = Heartbeat(process, drain_fd=_drain_read)
+    _heartbeat = Heartbeat(process, drain_fd=_drain_read, replaced=replaced)
     _heartbeat.start()
 
 

@@ -13,17 +13,17 @@ from bench.project import celery as celery  # the lane's app becomes the current
 
 django.setup()
 
-from langgraph.checkpoint.postgres import PostgresSaver  # noqa: E402
+from langgraph.checkpoint.postgres import PostgresSaver
 
-import holdfast  # noqa: E402
-from bench.drivers import serve  # noqa: E402
-from bench.project import chains, stock  # noqa: E402
-from bench.project.celery_setup import ends_path  # noqa: E402
-from holdfast.persistence import DjangoSaver, codec, ledger  # noqa: E402
-from holdfast.persistence.fence import Fence  # noqa: E402
-from holdfast.persistence.ids import new_token  # noqa: E402
-from holdfast.persistence.records import Session  # noqa: E402
-from holdfast.runner.api import Request  # noqa: E402
+import holdfast
+from bench.drivers import serve
+from bench.project import chains, stock
+from bench.project.celery_setup import ends_path
+from holdfast.persistence import DjangoSaver, codec, ledger
+from holdfast.persistence.fence import Fence
+from holdfast.persistence.ids import new_token
+from holdfast.persistence.records import Session
+from holdfast.runner.api import Request
 
 
 def burst(graph: str, count: int) -> dict[str, Any]:
@@ -54,13 +54,27 @@ def latency(graph: str, count: int, pause: float) -> list[dict[str, float]]:
     """Enqueue one run after the other for an idle worker; seconds by the caller's clock and by the row's."""
     found = []
     for _ in range(count):
-        time.sleep(pause)
+        time.sleep(pause)  # an idle worker is what is measured
         began = time.perf_counter()
         run = holdfast.enqueue(graph, {"text": "one"})
         run = holdfast.wait(run.id, timeout=30)
         caller = time.perf_counter() - began
         assert run.finished_at is not None
         found.append({"caller": caller, "row": (run.finished_at - run.created_at).total_seconds()})
+    return found
+
+
+def hand_in(graph: str, size: int, calls: int) -> list[dict[str, float]]:
+    """Enqueue ``size`` runs in each of the calls, for nobody; seconds by the clock and of this process's."""
+    requests = [Request(graph=graph, input={"text": "one"}, queue="nobody-consumes-this")] * size
+    found = []
+    for _ in range(calls):
+        clock, cpu = time.perf_counter(), time.process_time()
+        if size == 1:
+            holdfast.enqueue(graph, {"text": "one"}, queue="nobody-consumes-this")
+        else:
+            holdfast.enqueue_many(requests)
+        found.append({"clock": time.perf_counter() - clock, "cpu": time.process_time() - cpu})
     return found
 
 
@@ -98,4 +112,13 @@ def savers(rounds: int) -> dict[str, list[float]]:
 
 if __name__ == "__main__":
     Path(ends_path()).touch()
-    serve({"burst": burst, "enqueue": enqueue, "look": look, "latency": latency, "savers": savers})
+    serve(
+        {
+            "burst": burst,
+            "enqueue": enqueue,
+            "look": look,
+            "latency": latency,
+            "hand_in": hand_in,
+            "savers": savers,
+        }
+    )

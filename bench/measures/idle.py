@@ -16,10 +16,10 @@ def measure(order: Order) -> list[Line]:
     """Percent of a core, all lanes during the same seconds."""
     workers = {name: order.lanes.get(name).worker for name in order.lanes.names()}
     order.tell(f"idle: {SECONDS:g} s")
-    time.sleep(1)
+    time.sleep(1)  # what came before has died away
     before = {name: _spent(worker.family) for name, worker in workers.items()}
     began = time.monotonic()
-    time.sleep(SECONDS)
+    time.sleep(SECONDS)  # the measure itself
     passed = time.monotonic() - began
     lines = []
     for name, worker in workers.items():

@@ -22,7 +22,7 @@ def measure(order: Order) -> list[Line]:
         order.tell(f"memory: {title}")
         if title != "fresh":
             lane.burst("bench_ten", 20)
-        time.sleep(SETTLE)
+        time.sleep(SETTLE)  # an idle child is what is measured
         children = [child.memory_full_info() for child in lane.worker.family[1:]]
         for kind in ("rss", "pss", "uss"):
             values = [getattr(child, kind) / MEGABYTE for child in children if hasattr(child, kind)]

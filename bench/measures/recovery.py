@@ -71,5 +71,5 @@ def _begun(log: Path, *, other_than: int | None, at_least: int, seconds: float =
         chosen = [pid for pid in pids if pid != other_than]
         if len(chosen) >= at_least:
             return chosen[0]
-        time.sleep(0.005)
+        time.sleep(0.005)  # the steps say so in a file
     raise BenchError(f"no step began within {seconds} s")

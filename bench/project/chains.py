@@ -50,7 +50,7 @@ def pace(walk: Walk) -> dict[str, Any]:
     """Leave the trace, then sleep."""
     number = walk.get("step", 0)
     leave_line(walk["log"], f"{number} {os.getpid()} {time.time():.6f}")
-    time.sleep(walk["seconds"])
+    time.sleep(walk["seconds"])  # the work
     return {"step": number + 1}
 
 

@@ -128,9 +128,9 @@ def fan_out(state: State) -> list[Send] | str:
 
 def _execute(trial: Trial, step: int, index: int) -> str:
     _begin(trial, step, index)
-    time.sleep(trial.get("seconds", 0.0))
+    time.sleep(trial.get("seconds", 0.0))  # the work
     while _held(trial, step, index):
-        time.sleep(HOLD_LOOK)
+        time.sleep(HOLD_LOOK)  # another process removes the file, no event tells of it
     return _end(trial, step, index)
 
 
@@ -143,9 +143,9 @@ async def awork(sibling: Sibling) -> dict[str, Any]:
     """The same on an event loop."""
     trial, step, index = sibling["trial"], sibling["step"], sibling["index"]
     _begin(trial, step, index)
-    await asyncio.sleep(trial.get("seconds", 0.0))
+    await asyncio.sleep(trial.get("seconds", 0.0))  # the work
     while _held(trial, step, index):  # noqa: ASYNC110 - another process removes the file, no event tells of it
-        await asyncio.sleep(HOLD_LOOK)
+        await asyncio.sleep(HOLD_LOOK)  # as in _execute
     return {"done": [_end(trial, step, index)]}
 
 

@@ -78,7 +78,7 @@ class OfflineExtractiveModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        time.sleep(float(os.environ.get(PACE, "0")))
+        time.sleep(float(os.environ.get(PACE, "0")))  # as a model takes its time
         message = AIMessage(answer(messages), response_metadata={"model_name": self.model_name})
         return ChatResult(generations=[ChatGeneration(message=message)])
 

@@ -47,7 +47,7 @@ def put(target: Path, text: str) -> None:
             os.fsync(file.fileno())
         os.chmod(draft, 0o644)
         os.replace(draft, target)
-    except BaseException:
+    except BaseException:  # however it ends, no draft stays behind
         Path(draft).unlink(missing_ok=True)
         raise
 

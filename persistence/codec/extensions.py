@@ -18,9 +18,9 @@ from langgraph.checkpoint.serde.jsonplus import (
 )
 
 from holdfast.errors import TypeNotAllowedError
+from holdfast.persistence.codec import Key
 from holdfast.persistence.codec.rebuild import Payload, rebuild, rebuild_array, rebuild_snapshot
 
-Key = tuple[str, ...]
 Resolve = Callable[[str, str], Callable[..., Any]]
 
 _UNPACK = ormsgpack.OPT_NON_STR_KEYS

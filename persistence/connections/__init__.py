@@ -6,6 +6,7 @@ lends one (``lending``).
 
 from __future__ import annotations
 
+from holdfast.persistence.connections.direct import Statement, run_in_savepoint, run_together
 from holdfast.persistence.connections.opening import Connection, connect, conninfo, guard_session
 from holdfast.persistence.connections.orm import (
     close_django_connections,
@@ -13,13 +14,22 @@ from holdfast.persistence.connections.orm import (
     is_lent,
     lending_django,
 )
-from holdfast.persistence.connections.outages import Patience, aexecuting, aon_shared, is_passing, retrying
+from holdfast.persistence.connections.outages import (
+    Patience,
+    aexecuting,
+    aon_shared,
+    has_idled,
+    is_passing,
+    retrying,
+)
 from holdfast.persistence.connections.pools import Pool, close_pools, lending, pool
+from holdfast.persistence.connections.silence import hang_up, limit_waits, silent
 
 __all__ = [
     "Connection",
     "Patience",
     "Pool",
+    "Statement",
     "aexecuting",
     "aon_shared",
     "close_django_connections",
@@ -28,10 +38,16 @@ __all__ = [
     "conninfo",
     "drop_dead_django_connections",
     "guard_session",
+    "hang_up",
+    "has_idled",
     "is_lent",
     "is_passing",
     "lending",
     "lending_django",
+    "limit_waits",
     "pool",
     "retrying",
+    "run_in_savepoint",
+    "run_together",
+    "silent",
 ]

@@ -28,7 +28,7 @@ class Places:
         try:
             await asyncio.wrap_future(turn)
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it was given the place at the same moment
+            if not turn.cancelled():  # it has the place, or is being given it at this moment
                 self.give()
             raise
 

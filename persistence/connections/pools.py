@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
@@ -22,6 +23,7 @@ from holdfast.per_process import PerProcess
 from holdfast.persistence import arrays
 from holdfast.persistence.connections.opening import Connection, connect
 from holdfast.persistence.connections.places import Places
+from holdfast.persistence.connections.silence import hang_up
 
 _IN_TRANSACTION = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 
@@ -34,6 +36,7 @@ class Pool:
         self.size = size
         self._places = Places(size)
         self._idle: list[Connection] = []
+        self._busy: dict[Connection, float] = {}
         self.lent: Connection | None = None
         """The one connection that is handed out instead, while ``lending`` lasts."""
         self._closed = False
@@ -51,9 +54,11 @@ class Pool:
         try:
             if (connection := self._idle_one()) is None:
                 connection = connect(self.alias)
+            self._busy[connection] = time.monotonic()
             try:
                 yield connection
             finally:
+                self._busy.pop(connection, None)
                 self._put_back(connection)
         finally:
             self._places.give()
@@ -65,9 +70,11 @@ class Pool:
         try:
             if (connection := self._idle_one()) is None:
                 connection = await asyncio.to_thread(connect, self.alias)
+            self._busy[connection] = time.monotonic()
             try:
                 yield connection
             finally:
+                self._busy.pop(connection, None)
                 self._put_back(connection)
         finally:
             self._places.give()
@@ -98,6 +105,21 @@ class Pool:
         idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+
+    def asking(self, seconds: float) -> list[Connection]:
+        """Those that have been in use for so long and wait for an answer."""
+        since = time.monotonic() - seconds
+        return [
+            connection
+            for connection, taken in list(self._busy.items())
+            if taken < since and connection.pgconn.transaction_status == TransactionStatus.ACTIVE
+        ]
+
+    def hang_up(self) -> None:
+        """Break all, also under those who use them: the way to the server is silent."""
+        for connection in list(self._busy):
+            hang_up(connection)
+        self.drop_idle()
 
     def close(self) -> None:
         """Close all; those in use when they are returned."""

@@ -28,11 +28,11 @@ from holdfast.persistence.ledger.attempts import (
     settle,
     wants_solitude,
 )
+from holdfast.persistence.ledger.inserts import Inserted, insert, insert_alone, stands_alone
 from holdfast.persistence.ledger.requests import (
-    Inserted,
     answer,
     get,
-    insert,
+    glance,
     request_cancel,
     requeue_updated,
     retry,
@@ -40,8 +40,15 @@ from holdfast.persistence.ledger.requests import (
     runs,
     steps,
 )
-from holdfast.persistence.ledger.rows import bell
-from holdfast.persistence.ledger.statements import DATABASE_ERRORS, alias, is_lost, pooled, retried
+from holdfast.persistence.ledger.rows import bell, first_bell
+from holdfast.persistence.ledger.statements import (
+    DATABASE_ERRORS,
+    alias,
+    is_lost,
+    outlasting,
+    pooled,
+    retried,
+)
 from holdfast.persistence.ledger.sweeps import (
     Lost,
     apply_cancels,
@@ -72,16 +79,20 @@ __all__ = [
     "bells",
     "claim",
     "drop_stale_requests",
+    "first_bell",
     "fork_thread",
     "freed_thread",
     "get",
+    "glance",
     "graph_of",
     "hand_over",
     "has_state",
     "holder",
     "insert",
+    "insert_alone",
     "is_lost",
     "lock_thread",
+    "outlasting",
     "pass_on",
     "pooled",
     "questions_held",
@@ -96,6 +107,7 @@ __all__ = [
     "roll_back",
     "runs",
     "settle",
+    "stands_alone",
     "steps",
     "sweep_deadlines",
     "sweep_lost",

@@ -35,6 +35,15 @@ SELECT c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id,
 FROM checkpoints c
 WHERE c.thread_id = %(thread_id)s::text;
 
+-- name: thread_begun_on
+-- The first checkpoint of the last run that entered the thread, unless it succeeded: a rollback leads back to the
+-- one before. Asked after the outline: a run that enters later than that begins on the newest checkpoint there.
+SELECT last.checkpoint_id FROM (
+    SELECT e.checkpoint_id, r.status
+    FROM holdfast_run r JOIN holdfast_entry e ON e.run_id = r.id
+    WHERE r.thread_id = %(thread_id)s::text ORDER BY e.checkpoint_id DESC LIMIT 1
+) AS last WHERE last.status <> 'succeeded';
+
 -- name: thread_rebuilt
 -- Which of the %(channels)s each checkpoint of the namespace does not store, and which of those it has a version
 -- of, so that their value is rebuilt from its ancestors.

@@ -20,9 +20,9 @@ from langgraph.checkpoint.base import (
     DeltaChannelHistory,
 )
 
-from holdfast.persistence.saver.encoding import replaces
+from holdfast.persistence.saver.encoding import Batch, Key, replaces
 from holdfast.persistence.saver.flusher import aflush_later
-from holdfast.persistence.saver.held import HOLD, Batch, Key
+from holdfast.persistence.saver.held import HOLD
 from holdfast.persistence.saver.reading import Listing
 from holdfast.persistence.saver.synchronous import SyncSaver
 
@@ -115,8 +115,10 @@ class DjangoSaver(SyncSaver):
         aflush_later(HOLD, partial(self._held.is_waiting, key, batch), partial(self._aflush, key))
 
     async def _aflush(self, key: Key) -> None:
-        with self._held.leaving(key) as batches:
-            if batches:
+        while True:
+            with self._held.leaving(key) as batches:
+                if not batches:
+                    return
                 await self._statements.arun(self._store_writes(key, batches))
 
     async def aget_delta_channel_history(

@@ -23,6 +23,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from holdfast import faults
 from holdfast.conf import settings
+from holdfast.errors import DatabaseUnreachableError
 from holdfast.persistence.codec import codec
 from holdfast.persistence.connections import Connection
 from holdfast.persistence.fence import Fence
@@ -30,6 +31,8 @@ from holdfast.persistence.saver import delta
 from holdfast.persistence.saver.asking import Ask, Steps, Wait, Written
 from holdfast.persistence.saver.decoding import config_of, tuple_of
 from holdfast.persistence.saver.encoding import (
+    Batch,
+    Key,
     Params,
     checkpoint_params,
     key_of,
@@ -37,7 +40,7 @@ from holdfast.persistence.saver.encoding import (
     write_rows,
     writes_params,
 )
-from holdfast.persistence.saver.held import Batch, Held, Key
+from holdfast.persistence.saver.held import Held
 from holdfast.persistence.saver.order import follow
 from holdfast.persistence.saver.reading import Listing, get_params
 from holdfast.persistence.saver.statements import Statements
@@ -116,8 +119,17 @@ class Calls(BaseCheckpointSaver[str]):
         faults.point("writes-after-commit")
 
     def _fenced(self, fence: Fence, name: str, params: Params) -> Steps[None]:
-        """A statement under the fence. Raises LeaseLostError where another attempt owns the run (R2)."""
-        rows = yield Ask(name, params | fence.params)
+        """A statement under the fence. Raises LeaseLostError where another attempt owns the run (R2).
+
+        Nothing is stored behind a hole: once a statement was given up, those that follow are refused as it was.
+        """
+        if fence.broken:
+            raise DatabaseUnreachableError("An earlier write of this attempt was given up.", alias=self.using)
+        try:
+            rows = yield Ask(name, params | fence.params)
+        except DatabaseUnreachableError:
+            fence.broken = True
+            raise
         fence.check(rows[0][0])
 
     # --- reading

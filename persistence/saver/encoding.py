@@ -8,9 +8,12 @@ where both savers find it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -27,11 +30,31 @@ from langgraph.checkpoint.serde.types import ERROR, _DeltaSnapshot
 
 from holdfast.errors import NotSerializableError
 from holdfast.persistence import arrays
-from holdfast.persistence.codec import Codec
-from holdfast.persistence.saver.held import Batch, Key
+from holdfast.persistence.codec.strict import Codec
 
 Params = dict[str, Any]
+Key = tuple[str, str, str]  # thread, namespace, checkpoint
 WriteRow = tuple[int, str, str, bytes]  # index, channel, type, blob
+
+
+def _running() -> Future[None]:
+    """A future that nobody cancels: an asyncio task that gives up waiting for it would, otherwise."""
+    future: Future[None] = Future()
+    future.set_running_or_notify_cancel()
+    return future
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """The writes of one task as they are stored."""
+
+    task_id: str
+    task_path: str
+    rows: list[WriteRow]
+    stored: Future[None] = field(default_factory=_running)
+    """Done when the statement that took the batch has been committed, or with its error."""
+    awaited: asyncio.Future[None] | None = None
+    """The same for the tasks of one event loop, where one of them waits for it."""
 
 
 def dump(serde: SerializerProtocol, value: Any, field: str) -> tuple[str, bytes]:

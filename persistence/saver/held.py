@@ -10,37 +10,14 @@ call it.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Final
 
+from holdfast.persistence.saver.encoding import Batch, Key
+
 HOLD: Final = 0.003  # seconds
-
-Key = tuple[str, str, str]  # thread, namespace, checkpoint
-
-
-def _running() -> Future[None]:
-    """A future that nobody cancels: an asyncio task that gives up waiting for it would, otherwise."""
-    future: Future[None] = Future()
-    future.set_running_or_notify_cancel()
-    return future
-
-
-@dataclass(slots=True, eq=False)
-class Batch:
-    """The encoded writes of one task: (index, channel, type, blob) each."""
-
-    task_id: str
-    task_path: str
-    rows: list[tuple[int, str, str, bytes]]
-    stored: Future[None] = field(default_factory=_running)
-    """Done when the statement that took the batch has been committed, or with its error."""
-    awaited: asyncio.Future[None] | None = None
-    """The same for the tasks of one event loop, where one of them waits for it."""
 
 
 class Held:
@@ -75,24 +52,24 @@ class Held:
             return self._waiting.pop(key, []), list(self._under_way.get(key, ()))
 
     @contextmanager
-    def leaving(self, key: Key) -> Iterator[list[Batch]]:
-        """What waits there, for the caller to store; what storing it raises is the error of those who wait for it."""
+    def leaving(self, key: Key) -> Iterator[Sequence[Batch]]:
+        """What waits there, for the caller to store; what storing it raises is the error of those who wait for it.
+
+        None while somebody stores what came before: he stores it next, so that no hole can arise. Therefore the
+        caller asks again until there is none.
+        """
         with self._lock:
-            batches = self._waiting.pop(key, [])
+            batches = [] if key in self._under_way else self._waiting.pop(key, [])
             if batches:
-                self._under_way.setdefault(key, []).extend(batches)
+                self._under_way[key] = batches
         error: BaseException | None = None
         try:
             yield batches
-        except BaseException as raised:  # noqa: BLE001 - not that of the thread or task that happened to store them
+        except BaseException as raised:  # noqa: BLE001 - not that of whoever happened to store them
             error = raised
         if batches:
             with self._lock:
-                left = [other for other in self._under_way[key] if other not in batches]
-                if left:
-                    self._under_way[key] = left
-                else:
-                    del self._under_way[key]
+                del self._under_way[key]
             finish(batches, error)
 
 

@@ -21,8 +21,9 @@ from langgraph.checkpoint.base import (
 )
 
 from holdfast.persistence.saver.calls import Calls
+from holdfast.persistence.saver.encoding import Key
 from holdfast.persistence.saver.flusher import flush_later
-from holdfast.persistence.saver.held import HOLD, Key
+from holdfast.persistence.saver.held import HOLD
 from holdfast.persistence.saver.reading import Listing
 
 
@@ -91,8 +92,10 @@ class SyncSaver(Calls):
         return batch.stored
 
     def _flush(self, key: Key) -> None:
-        with self._held.leaving(key) as batches:
-            if batches:
+        while True:
+            with self._held.leaving(key) as batches:
+                if not batches:
+                    return
                 self._statements.run(self._store_writes(key, batches))
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:

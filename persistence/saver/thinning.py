@@ -2,8 +2,9 @@
 
 A rule says which should go. Nevertheless stay the ancestors from which a DeltaChannel of a kept checkpoint is
 rebuilt, up to the newest one that stored its value, and the parent of a checkpoint before format 4, where its
-sends stand. Whoever calls this sees to it that nobody forks or replays what goes; a run that appends to the
-thread meanwhile is safe.
+sends stand. Whoever calls this sees to it that nobody forks or replays what goes. A run may be writing meanwhile:
+a checkpoint in flight refers to values of its parent; that is the newest one seen here, which stays, or one in
+flight itself, of which nothing is seen.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class Known(NamedTuple):
     """Its channels that are DeltaChannels by what it shows itself."""
 
 
-Rule = Callable[[Sequence[Known]], set[Place]]
-"""Which of the thread's checkpoints should go."""
+Rule = Callable[[Sequence[Known], str | None], set[Place]]
+"""Which of the thread's checkpoints should go, given the first one of a run that may be rolled back."""
 
 
 class _Stored(NamedTuple):
@@ -54,11 +55,12 @@ class Thinned(NamedTuple):
     blobs: int = 0
 
 
-def thin(thread_id: str, rule: Rule) -> Steps[Thinned]:
-    """Let go what the rule says, and nothing that what stays needs."""
+def thin(thread_id: str, rule: Rule, *, with_runs: bool = False) -> Steps[Thinned]:
+    """Let go what the rule says, and nothing that what stays needs; ``with_runs``: or that a rollback needs."""
     thread = {"thread_id": thread_id}
     known = [Known(*row) for row in (yield Ask("thread_outline", thread, prepare=False))]
-    going = rule(known)
+    begun = (yield Ask("thread_begun_on", thread)) if with_runs else ()
+    going = rule(known, begun[0][0] if begun else None)
     if not going:
         return Thinned()
     deltas: defaultdict[str, set[str]] = defaultdict(set)
@@ -81,7 +83,7 @@ def thin(thread_id: str, rule: Rule) -> Steps[Thinned]:
 
 def of_runs(run_ids: Collection[str]) -> Rule:
     """The checkpoints that these runs made."""
-    return lambda known: {(each.namespace, each.id) for each in known if each.run_id in run_ids}
+    return lambda known, _: {(each.namespace, each.id) for each in known if each.run_id in run_ids}
 
 
 def older(keep: Callable[[str | None], int | None], *, heads: bool = False) -> Rule:
@@ -92,7 +94,7 @@ def older(keep: Callable[[str | None], int | None], *, heads: bool = False) -> R
     oldest kept root. ``heads``: of namespaces that stay, too, only the newest checkpoint does.
     """
 
-    def rule(known: Sequence[Known]) -> set[Place]:
+    def rule(known: Sequence[Known], begun: str | None) -> set[Place]:
         spaces: defaultdict[str, list[Known]] = defaultdict(list)
         for each in known:
             spaces[each.namespace].append(each)
@@ -102,6 +104,8 @@ def older(keep: Callable[[str | None], int | None], *, heads: bool = False) -> R
             for place, each in enumerate(roots, start=1)
             if (newest := keep(each.run_id)) is not None and place > newest
         }
+        if begun is not None:  # a rollback leads back to the one before
+            gone.discard(max((each.id for each in roots if each.id < begun), default=""))
         oldest = min((each.id for each in roots if each.id not in gone), default="")
         going = {("", id_) for id_ in gone}
         for namespace, members in spaces.items():

@@ -35,7 +35,7 @@ def storing_checkpoint(
     error: BaseException | None = None
     try:
         yield {**params, **writes_params(along), "enter": enter}, first
-    except BaseException as raised:
+    except BaseException as raised:  # it is the error, too, of those whose writes went along
         error = raised
         raise
     finally:

@@ -55,6 +55,33 @@ class ReadOnlyAdmin(ModelAdmin):
             return rows.only(*self.list_columns)
         return rows
 
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        return (self.found(queryset, term) if term else queryset), False
+
+    def found(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        """The rows that somebody looks for: only ever by what an index finds."""
+        (column,) = self.search_fields
+        return rows.filter(**{column: term})
+
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """What the template of a row's page gets besides its fields."""
+        return {}
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        more = {} if obj is None else self.page_context(request, obj)
+        return super().render_change_form(request, {**context, **more}, add, change, form_url, obj)
+
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         names: list[str] = []
         for _, options in self.get_fieldsets(request, obj):

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from holdfast.conf import settings
@@ -84,12 +84,6 @@ class CheckpointAdmin(ReadOnlyAdmin):
             return ("-checkpoint_id", "checkpoint_ns")
         return ("thread_id", "checkpoint_ns", "checkpoint_id")
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        term = search_term.strip()
-        return (queryset.filter(thread_id=term) if term else queryset), False
-
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> CheckpointView | None:
@@ -105,17 +99,8 @@ class CheckpointAdmin(ReadOnlyAdmin):
         )
         return found
 
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: dict[str, Any],
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: Any = None,
-    ) -> HttpResponse:
-        content = _content(obj) if isinstance(obj, CheckpointView) else {}
-        return super().render_change_form(request, {**context, **content}, add, change, form_url, obj)
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        return _content(row)
 
     @admin.display(description="thread")
     def in_thread(self, row: CheckpointView) -> SafeString:

@@ -63,16 +63,14 @@ class EffectAdmin(ReadOnlyAdmin):
         ("Times", {"fields": (("begun", "done"), "took")}),
     )
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        term = search_term.strip()
-        if not term:
-            return queryset, False
+    begun = pieces.moment("begun_at", "begun")
+    done = pieces.moment("done_at", "done")
+
+    def found(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
         wanted = Q(key=term)
         with suppress(ValueError):  # it is a key, then
             wanted |= Q(run_id=UUID(term))
-        return queryset.filter(wanted), False
+        return rows.filter(wanted)
 
     @admin.display(description="state")
     def shown_state(self, effect: Effect) -> SafeString:
@@ -80,19 +78,11 @@ class EffectAdmin(ReadOnlyAdmin):
 
     @admin.display(description="run")
     def of_run(self, effect: Effect) -> SafeString:
-        return pieces.page("runrow", effect.run_id, pieces.short(effect.run_id))
+        return pieces.run_page(effect.run_id)
 
     @admin.display(description="thread")
     def in_thread(self, effect: Effect) -> SafeString:
         return pieces.page("thread", effect.thread_id)
-
-    @admin.display(description="begun")
-    def begun(self, effect: Effect) -> SafeString:
-        return pieces.when(effect.begun_at)
-
-    @admin.display(description="done")
-    def done(self, effect: Effect) -> SafeString:
-        return pieces.when(effect.done_at)
 
     @admin.display(description="took")
     def took(self, effect: Effect) -> str:

@@ -42,16 +42,12 @@ class NodeCacheAdmin(ReadOnlyAdmin):
         ),
     )
 
+    created = pieces.moment("created_at", "created")
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows = super().get_queryset(request)
         sized: QuerySet[Any] = rows.annotate(size=RawSQL("octet_length(holdfast_node_cache.value)", ()))
         return sized
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        term = search_term.strip()
-        return (queryset.filter(key=term) if term else queryset), False
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return self._permitted(request, "delete")
@@ -59,10 +55,6 @@ class NodeCacheAdmin(ReadOnlyAdmin):
     @admin.display(description="namespace")
     def in_namespace(self, entry: NodeCacheEntry) -> str:
         return " / ".join(entry.namespace)
-
-    @admin.display(description="created")
-    def created(self, entry: NodeCacheEntry) -> SafeString:
-        return pieces.when(entry.created_at)
 
     @admin.display(description="expires")
     def expires(self, entry: NodeCacheEntry) -> SafeString | str:

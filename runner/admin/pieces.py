@@ -1,10 +1,13 @@
-"""Small pieces of HTML that several pages use: links, states, times. All of it escaped."""
+"""Small pieces that several pages use: links, states, times. All of their HTML is escaped."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 from urllib.parse import urlencode
 
+from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
@@ -32,11 +35,21 @@ def page(model: str, key: object, shown: object = None) -> SafeString:
     return format_html('<a href="{}">{}</a>', url, key if shown is None else shown)
 
 
+def run_page(run_id: object) -> SafeString:
+    """A link to a run's page, or what stands for none."""
+    return page("runrow", run_id, short(run_id)) if run_id else empty()
+
+
 def short(identifier: object) -> SafeString:
     """An id's beginning and end, which tell neighbours apart; the whole of it on hovering."""
     whole = str(identifier)
     shown = whole if len(whole) <= 20 else f"{whole[:8]}…{whole[-6:]}"
     return format_html('<span class="holdfast-id" title="{}">{}</span>', whole, shown)
+
+
+def stacked(upper: object, lower: object) -> SafeString:
+    """Two lines of one cell."""
+    return format_html('{}<div class="holdfast-under">{}</div>', upper, lower)
 
 
 def listing(model: str, shown: object, **filters: object) -> SafeString:
@@ -45,12 +58,22 @@ def listing(model: str, shown: object, **filters: object) -> SafeString:
     return format_html('<a href="{}?{}">{}</a>', url, urlencode(filters), shown)
 
 
-def when(moment: datetime | None) -> SafeString:
+def when(at: datetime | None) -> SafeString:
     """A time to the second, with the microsecond on hovering."""
-    if moment is None:
+    if at is None:
         return empty()
-    local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
+    local = timezone.localtime(at) if timezone.is_aware(at) else at
     return format_html('<time title="{}">{}</time>', local.isoformat(), date_format(local, "Y-m-d H:i:s"))
+
+
+def moment(field: str, title: str) -> Callable[[Any, Any], SafeString]:
+    """A column, or a line of a page: that time of the row."""
+
+    @admin.display(description=title)
+    def shown(_: Any, row: Any) -> SafeString:
+        return when(getattr(row, field))
+
+    return shown
 
 
 def seconds(begin: datetime | None, end: datetime | None) -> str:

@@ -28,7 +28,9 @@ class ThreadAdmin(ReadOnlyAdmin):
     search_help_text = "The beginning of a thread id"
     ordering = ("id",)
     sortable_by = ("id",)
-    fieldsets = ((None, {"fields": ("id", "created", "holder", "checkpoints", "runs")}),)
+    fieldsets = ((None, {"fields": ("id", "created", "held_by", "checkpoints", "runs")}),)
+
+    created = pieces.moment("created_at", "created")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         newest = RunRow.objects.filter(thread_id=OuterRef("pk")).order_by("-id")
@@ -44,22 +46,12 @@ class ThreadAdmin(ReadOnlyAdmin):
         )
         return rows
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        return queryset.filter(id__startswith=search_term.strip()), False
-
-    @admin.display(description="created")
-    def created(self, thread: Thread) -> SafeString:
-        return pieces.when(thread.created_at)
+    def found(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        return rows.filter(id__startswith=term)
 
     @admin.display(description="newest run")
     def newest_run(self, thread: Any) -> SafeString:
-        return (
-            pieces.page("runrow", thread.newest_id, pieces.short(thread.newest_id))
-            if thread.newest_id
-            else values.empty()
-        )
+        return pieces.run_page(thread.newest_id)
 
     @admin.display(description="its status")
     def newest_state(self, thread: Any) -> SafeString:
@@ -67,15 +59,7 @@ class ThreadAdmin(ReadOnlyAdmin):
 
     @admin.display(description="held by")
     def held_by(self, thread: Any) -> SafeString:
-        return (
-            pieces.page("runrow", thread.holder_id, pieces.short(thread.holder_id))
-            if thread.holder_id
-            else values.empty()
-        )
-
-    @admin.display(description="held by")
-    def holder(self, thread: Any) -> SafeString:
-        return self.held_by(thread)
+        return pieces.run_page(thread.holder_id)
 
     @admin.display(description="checkpoints")
     def checkpoints(self, thread: Thread) -> SafeString:

@@ -61,7 +61,7 @@ def _dial(options: dict[str, Any], timeout: float) -> psycopg.Connection[tuple[A
             left = deadline - time.monotonic()
             if left <= 0 or not poller.poll(left * 1000):
                 raise psycopg.OperationalError(f"no answer from the database within {timeout} s")
-    except BaseException:
+    except BaseException:  # whatever it is, nobody else has the socket to close it
         link.finish()
         raise
     connection = psycopg.Connection[tuple[Any, ...]](link)
@@ -92,7 +92,12 @@ class Session:
             self.start: datetime = row[1]
             if not row[2]:
                 self._make_schema()
-        except BaseException:
+            if self.shared_by_a_pooler():
+                self._connection.prepare_threshold = None
+            else:
+                self._connection.prepare_threshold = 0
+                self.rows("settle_in")
+        except BaseException:  # a session that is not whole is nobody's
             self.close()
             raise
 

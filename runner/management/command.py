@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         arguments.remove("--traceback")
     try:
         sys.exit(_run(arguments))
-    except Exception as error:
+    except Exception as error:  # the end of the program: one line for what is known, the rest goes on
         told = explain(error)
         if told is None or traceback:
             raise

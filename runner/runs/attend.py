@@ -13,8 +13,9 @@ from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.records import Run
 from holdfast.runner import dispatch
 from holdfast.runner.runs.claim import Claimed, claimed
-from holdfast.runner.runs.execute import Drained, execute
-from holdfast.runner.runs.process import Execution, Process, here
+from holdfast.runner.runs.execute import execute
+from holdfast.runner.runs.outcome import Drained
+from holdfast.runner.runs.process import OUTAGE, Execution, Process, here
 from holdfast.runner.runs.settle import settle
 from holdfast.runner.runs.timeline import Timeline
 
@@ -63,4 +64,5 @@ def _attempt(process: Process, had: Claimed) -> Run | None:
             settle(claim, execution, Drained())
             raise
         execution.settling = True
-        return settle(claim, execution, outcome)
+        with ledger.outlasting(lambda: process.outlasts(OUTAGE)):  # an outage is no crash of the run's
+            return settle(claim, execution, outcome)

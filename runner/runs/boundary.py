@@ -13,6 +13,7 @@ from langgraph.errors import GraphDrained
 from langgraph.types import PregelExecutableTask
 
 from holdfast.runner.runs.attempt import current_attempt
+from holdfast.runner.runs.process import OUTAGE, here
 
 
 def is_call(task: PregelExecutableTask) -> bool:
@@ -20,10 +21,25 @@ def is_call(task: PregelExecutableTask) -> bool:
     return bool(task.path) and task.path[-1] is True
 
 
+def is_held_up() -> bool:
+    """Whether no call may begin now: the database is away, or nobody knows (no recent heartbeat)."""
+    return current_attempt() is not None and here().is_late()
+
+
+def wait() -> None:
+    """Until the database answers again, or the process is told to go.
+
+    LangGraph lets the caller of tasks run ahead of what is stored: without this, an outage of ten minutes would
+    repeat ten minutes of calls.
+    """
+    if is_held_up():
+        here().outlasts(OUTAGE)
+
+
 def check(call: PregelExecutableTask) -> None:
-    """Raise GraphDrained in place of a call's beginning, if a drain was asked for."""
+    """Raise GraphDrained in place of a call's beginning, if a drain was asked for, or a result could not be kept."""
     attempt = current_attempt()
-    if attempt is None or not attempt.control.drain_requested:
+    if attempt is None or not (attempt.control.drain_requested or attempt.fence.broken):
         return
     callers = call.config["metadata"]["langgraph_checkpoint_ns"].split("|")[:-1]
     attempt.fence.abandon(caller.rpartition(":")[2] for caller in callers)

@@ -7,27 +7,27 @@ and says how it stopped. It writes nothing itself; what a node or the saver writ
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained
 from langgraph.pregel import Pregel
+from langgraph.store.base import BaseStore
 from langgraph.types import Command, Interrupt
 
 from holdfast import faults
-from holdfast.errors import DatabaseUnreachableError, LeaseLostError
+from holdfast.errors import LeaseLostError, OutageError
 from holdfast.graphs import registry
 from holdfast.graphs.spec import GraphSpec
 from holdfast.persistence import DjangoCache, DjangoSaver, DjangoStore, codec, ledger
-from holdfast.persistence.jsonb import storable
+from holdfast.persistence.fence import Fence
 from holdfast.persistence.records import Claim
 from holdfast.runner.runs import executors, questions
 from holdfast.runner.runs.attempt import Attempt, attempt_scope
 from holdfast.runner.runs.exits import told_to_go
 from holdfast.runner.runs.loop import OrmKeeper, loop
+from holdfast.runner.runs.outcome import Drained, Failed, Finished, Interrupted, Lost, Outcome
 from holdfast.runner.runs.process import Execution
 
 AnyPregel = Pregel[Any, Any, Any, Any]
@@ -35,60 +35,6 @@ AnyPregel = Pregel[Any, Any, Any, Any]
 logger = logging.getLogger("holdfast.execute")
 
 executors.install()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finished:
-    """The graph came to its end."""
-
-    values: Any
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Interrupted:
-    """The graph asks."""
-
-    interrupts: tuple[Interrupt, ...]
-    spec: GraphSpec
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Drained:
-    """The graph stopped at a step boundary because it was asked to."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Failed:
-    """The graph raised."""
-
-    exception: BaseException = field(repr=False)
-
-    @property
-    def error(self) -> dict[str, Any]:
-        """For the run row."""
-        kind = type(self.exception)
-        return {
-            "type": kind.__qualname__
-            if kind.__module__ == "builtins"
-            else f"{kind.__module__}.{kind.__qualname__}",
-            "message": storable(_text(self.exception)[:2000]),
-            "traceback": storable("".join(traceback.format_exception(self.exception))[-8000:]),
-        }
-
-
-def _text(exception: BaseException) -> str:
-    try:
-        return str(exception)
-    except Exception as error:  # noqa: BLE001 - the user's class; its run fails all the same
-        return f"(its text cannot be had: {type(error).__name__})"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lost:
-    """Another attempt owns the run: nothing is left to do."""
-
-
-Outcome = Finished | Interrupted | Drained | Failed | Lost
 
 
 def execute(claim: Claim, execution: Execution) -> Outcome:
@@ -116,19 +62,17 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
             outcome = Finished(values=stream.latest)
             if stream.interrupts:
                 outcome = Interrupted(interrupts=tuple(stream.interrupts), spec=spec)
-    except (GraphDrained, DatabaseUnreachableError):
+    except (GraphDrained, OutageError):
         # An outage that outlasts a lease is no fault of the run's: whoever reaches the database goes on.
         return Drained()
-    except (
-        BaseException
-    ) as error:  # the boundary of the task: whatever a graph raises, an exit too, fails its run
+    except BaseException as error:  # the task's boundary: whatever a graph raises, an exit too, fails its run
         if told_to_go(error):
             raise
         outcome = Lost() if isinstance(error, LeaseLostError) else Failed(exception=error)
     if execution.fence.lost:
         return Lost()
     # What a task returned, raised or asked after it had been cut off between two calls is not its own word.
-    return Drained() if execution.fence.abandoned else outcome
+    return Drained() if execution.fence.abandoned or execution.fence.broken else outcome
 
 
 class _Stream:
@@ -158,12 +102,19 @@ class _Stream:
 def _attached(spec: GraphSpec, execution: Execution) -> AnyPregel:
     serde = codec.codec(spec.allowlist)
     graph = spec.compile()
-    parts: dict[str, Any] = {"checkpointer": DjangoSaver(serde=serde, fence=execution.fence)}
-    if graph.store is None:  # a graph's own store or cache may carry its own configuration
-        parts["store"] = DjangoStore()
-    if graph.cache is None:
+    parts: dict[str, Any] = {
+        "checkpointer": DjangoSaver(serde=serde, fence=execution.fence),
+        "store": _store_for(graph, execution.fence),
+    }
+    if graph.cache is None:  # a graph's own store or cache may carry its own configuration
         parts["cache"] = DjangoCache[Any](serde=serde, on_hit=execution.timeline.cache_hit)
     return graph.copy(parts)
+
+
+def _store_for(graph: AnyPregel, fence: Fence) -> BaseStore:
+    if graph.store is None:
+        return DjangoStore(fence=fence)
+    return graph.store.under(fence) if isinstance(graph.store, DjangoStore) else graph.store
 
 
 def _attempt(claim: Claim, execution: Execution, spec: GraphSpec) -> Attempt:

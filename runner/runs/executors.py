@@ -142,6 +142,7 @@ def _call_among(args: tuple[Any, ...]) -> PregelExecutableTask | None:
 
 
 def _begin(call: PregelExecutableTask, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    boundary.wait()
     boundary.check(call)
     return function(*args, **kwargs)
 
@@ -149,6 +150,8 @@ def _begin(call: PregelExecutableTask, function: Callable[..., T], *args: Any, *
 async def _abegin(
     call: PregelExecutableTask, function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any
 ) -> T:
+    if boundary.is_held_up():
+        await asyncio.to_thread(boundary.wait)
     boundary.check(call)
     return await function(*args, **kwargs)
 

@@ -17,12 +17,14 @@ from collections.abc import Callable
 from django.db import connections
 
 from holdfast.conf import settings
-from holdfast.errors import LeaseLostError
+from holdfast.errors import LeaseLostError, OutageError
 from holdfast.persistence import ledger
+from holdfast.persistence.connections import limit_waits
 from holdfast.persistence.records import Beat, Session
 from holdfast.runner.runs import sweep
-from holdfast.runner.runs.process import Execution, Process
-from holdfast.runner.signals import announce
+from holdfast.runner.runs.process import LATE, Execution, Process
+from holdfast.runner.runs.watch import Watch
+from holdfast.runner.signals import announce_apart
 
 logger = logging.getLogger("holdfast.worker")
 
@@ -32,8 +34,10 @@ EXIT_OUTLIVED = 75  # EX_TEMPFAIL: the process was given up by its own heartbeat
 class Heartbeat:
     """The thread, its pipe and its session."""
 
-    def __init__(self, process: Process, *, drain_fd: int | None = None) -> None:
+    def __init__(self, process: Process, *, drain_fd: int | None = None, replaced: bool = False) -> None:
+        """``replaced``: whether the process has a parent that starts another when it ends."""
         self._process = process
+        self._watch = Watch(replaced=replaced)
         self._drain_fd = drain_fd
         self._wake_read, self._wake_write = os.pipe()
         self._stopping = False
@@ -47,6 +51,7 @@ class Heartbeat:
         """Start beating; returns at once."""
         self._process.beating = True
         self._thread.start()
+        self._watch.start()
 
     def wake(self) -> None:
         """Beat now, not at the next tick."""
@@ -55,20 +60,21 @@ class Heartbeat:
     def stop(self) -> None:
         """Stop beating, and close the session."""
         self._stopping = True
+        self._watch.stop()
         self.wake()
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
         try:
             self._beat_on()
-        except BaseException:
-            # Without a heartbeat the process would hold its runs and renew none: better that others have them.
+        except BaseException:  # without a beat it would hold its runs and renew none: let others have them
             logger.critical("the heartbeat failed; this process exits", exc_info=True)
             os._exit(EXIT_OUTLIVED)
 
     def _beat_on(self) -> None:
         while not self._stopping:
             began = time.monotonic()
+            self._watch.turned()
             self._guarded(self._beat)
             if began - self._last_sweep >= settings().SWEEP and not self._process.draining:
                 self._last_sweep = began
@@ -90,13 +96,13 @@ class Heartbeat:
         try:
             step()
             self._silent = False
-        except ledger.DATABASE_ERRORS as error:
-            if not ledger.is_lost(error):
+        except (*ledger.DATABASE_ERRORS, OutageError) as error:
+            if not isinstance(error, OutageError) and not ledger.is_lost(error):
                 logger.exception("a beat failed; leases are renewed by the next one")
             elif not self._silent:
                 logger.warning("the heartbeat cannot reach the database: %s", error)
             self._silent = True
-            self._session = None
+            self._session = self._watch.connection = None
             connections[ledger.alias()].close()
 
     # ── one beat ────────────────────────────────────────────────────────────────────────────────────
@@ -104,7 +110,7 @@ class Heartbeat:
     def _beat(self) -> None:
         process = self._process
         now = time.monotonic()
-        if process.last_beat and now - process.last_beat > settings().HEARTBEAT * 4:
+        if process.last_beat and now - process.last_beat > settings().HEARTBEAT * LATE:
             # A process that was late itself judges nobody for one lease (R9).
             self._judge_after = now + settings().LEASE
         session = self._session or self._open_session()
@@ -117,6 +123,8 @@ class Heartbeat:
             with connections[ledger.alias()].cursor() as cursor:
                 cursor.execute("SELECT 1")
         process.beaten(session)
+        if session.pid is not None:
+            self._watch.look(connections[ledger.alias()])
         for execution in executions.values():
             if execution.fence.progressed:
                 process.admit_others(execution.place)
@@ -124,7 +132,9 @@ class Heartbeat:
 
     def _open_session(self) -> Session:
         connection = connections[ledger.alias()]
+        limit_waits(connection)
         connection.ensure_connection()
+        self._watch.connection = connection.connection
         with connection.cursor() as cursor:
             # By this name `holdfast doctor` sees that somebody beats and sweeps.
             cursor.execute("SET application_name = 'holdfast-heartbeat'")
@@ -158,7 +168,7 @@ class Heartbeat:
                 pass  # it ended by itself in this moment
             else:
                 execution.fence.give_up()
-                announce(revoked)
+                announce_apart(revoked)
                 sweep.after_revoke(execution.claim.run.thread_id)
 
     def _outlived(self, execution: Execution, now: float) -> None:
@@ -186,4 +196,9 @@ class Heartbeat:
             raise
 
     def _sweep(self) -> None:
-        sweep.sweep(self._process, judge=time.monotonic() >= self._judge_after)
+        try:
+            sweep.sweep(self._process, judge=time.monotonic() >= self._judge_after)
+        except (*ledger.DATABASE_ERRORS, OutageError):
+            raise
+        except Exception:  # a row that was damaged by hand must not take the process's own runs with it
+            logger.exception("a sweep failed; the next one goes on")

@@ -18,6 +18,7 @@ from typing import Final
 
 from langgraph.runtime import RunControl
 
+from holdfast.conf import settings
 from holdfast.per_process import PerProcess
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.ids import RunId
@@ -28,6 +29,11 @@ logger = logging.getLogger("holdfast.worker")
 
 TURN = 60.0
 """Seconds that the gate stays closed for a run that is to be alone, after its neighbours were asked to leave."""
+LATE = 4
+"""Heartbeats without a beat after which a process counts as late (R9)."""
+OUTAGE = 600.0
+"""Seconds without the database after which the outcome of an attempt is given up: then the run goes on from its
+last checkpoint, as after a crash."""
 
 
 class Place:
@@ -194,6 +200,22 @@ class Process:
         """Whether a beat younger than ``age`` seconds exists, or comes within ``timeout`` (R8)."""
         with self._changed:
             return self._changed.wait_for(lambda: time.monotonic() - self.last_beat < age, timeout)
+
+    def is_late(self) -> bool:
+        """Whether the heartbeat has missed beats, as it does while the database is away."""
+        return self.beating and time.monotonic() - self.last_beat > settings().HEARTBEAT * LATE
+
+    def outlasts(self, timeout: float) -> bool:
+        """Whether the database answers again, waited for up to ``timeout`` seconds by the heartbeat's beats.
+
+        False at once in a process that has no heartbeat, or is told to go.
+        """
+        failed = time.monotonic()
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self.draining or not self.beating or self.last_beat > failed, timeout
+            )
+            return not self.draining and self.last_beat > failed
 
 
 here: Final = PerProcess(Process)

@@ -10,7 +10,7 @@ from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.records import Claim, Run
 from holdfast.runner import dispatch
 from holdfast.runner.runs import questions
-from holdfast.runner.runs.execute import Drained, Failed, Finished, Interrupted, Lost, Outcome
+from holdfast.runner.runs.outcome import Drained, Failed, Finished, Interrupted, Lost, Outcome
 from holdfast.runner.runs.process import Execution
 from holdfast.runner.signals import run_settled
 

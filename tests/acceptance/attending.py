@@ -36,7 +36,7 @@ def _attend(fault: str, run_id: str) -> None:
         Heartbeat(here()).start()
         attend(parse_run_id(run_id))
         status = 0
-    except BaseException:
+    except BaseException:  # shown, as this process ends without Python's own way out
         traceback.print_exc()
     finally:
         os._exit(status)

@@ -29,6 +29,10 @@ class Proxy:
         self.port: int = self._server.getsockname()[1]
         self.silent = threading.Event()
         """While set, everything is swallowed, as by a firewall; a connection that was silent stays so."""
+        self.lose: bytes | None = None
+        """The connection whose client says this becomes silent; once."""
+        self.swallowed = 0
+        """How many connections have lost what their client sent."""
         self._cut: Cut | None = None
         self._open: list[socket.socket] = [self._server]
 
@@ -64,7 +68,12 @@ class Proxy:
         swallowing = False
         try:
             while data := source.recv(1 << 20):
-                swallowing = swallowing or self.silent.is_set()
+                lost = from_client and self.lose is not None and self.lose in data
+                if lost:
+                    self.lose = None
+                if not swallowing and (lost or self.silent.is_set()):
+                    swallowing = True
+                    self.swallowed += from_client
                 cut = self._cut
                 if cut is not None and not cut.done:
                     if from_client and cut.asked in data:

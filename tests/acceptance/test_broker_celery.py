@@ -28,7 +28,7 @@ def eventually(truth: Callable[[], Any], timeout: float = WAIT) -> Any:
     deadline = time.monotonic() + timeout
     while not (answer := truth()):
         assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
+        time.sleep(0.02)  # no event tells of a row's change
     return answer
 
 

@@ -98,7 +98,7 @@ def test_r16_five_thousand_waiting_runs_are_not_rung_for_again_and_one_lost_bell
         renewed = "SELECT renewed_at FROM holdfast_run WHERE id = %s"
 
         def beats() -> float:
-            return float(sql.execute(renewed, [long.id]).fetchone()[0].timestamp())  # type: ignore[index]
+            return float(sql.execute(renewed, [long.id]).fetchone()[0].timestamp())
 
         begin = beats()
         until(lambda: beats() - begin > 3, 60, "the busy child has beaten, and so swept, for three seconds")

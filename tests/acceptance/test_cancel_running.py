@@ -35,7 +35,7 @@ class Scene:
         """Open the gate once the process has heard of the wish: two beats after it."""
         for _ in range(2):
             before = RunRow.objects.get(id=self.run.id).renewed_at
-            until(lambda b=before: RunRow.objects.get(id=self.run.id).renewed_at != b, 30, "it beats")  # type: ignore[misc]
+            until(lambda b=before: RunRow.objects.get(id=self.run.id).renewed_at != b, 30, "it beats")
         self.gate.open()
 
     def ends(self, status: str, *, keeps: list[str]) -> holdfast.Run:

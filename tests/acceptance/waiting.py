@@ -37,7 +37,7 @@ def until(condition: Callable[[], T], timeout: float, why: str, *, every: float 
             raise AssertionError(
                 f"not within {timeout:g} s: {why}\nlast answer: {answer!r}\n{database_state()}"
             )
-        time.sleep(every)
+        time.sleep(every)  # what other processes do is seen in rows and files; no event tells of it
 
 
 def database_state() -> str:

@@ -68,7 +68,7 @@ def take_over(old: Attempt) -> Attempt:
 def _attempt(run: RunRow) -> Attempt:
     fence = Fence(
         run.id,
-        Token(run.token),  # type: ignore[arg-type]
+        Token(run.token),
         ThreadId(run.thread_id),
         entered=Entry.objects.filter(run_id=run.id).exists(),
     )

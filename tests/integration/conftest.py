@@ -1,15 +1,51 @@
-"""What every test on a database leaves behind is nothing: no pool of Holdfast's stays open."""
+"""Fixtures that several modules use. What each test leaves behind is nothing: no pool of Holdfast's stays open."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from holdfast.persistence.connections import close_pools
+from holdfast.persistence import retention
+from holdfast.persistence.connections import close_pools, connect
 
 
 @pytest.fixture(autouse=True)
 def _no_pool_stays_open() -> Iterator[None]:
     yield
     close_pools()
+
+
+@pytest.fixture
+def no_other_checkpoints(transactional_db: None) -> None:
+    with connect("default") as cleaner:
+        cleaner.execute("TRUNCATE checkpoints, checkpoint_blobs, checkpoint_writes, store CASCADE")
+
+
+@pytest.fixture
+def at_hours(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Moves the clock that retention's own connections see, by hours."""
+
+    def move(hours: float) -> None:
+        def moved(alias: str, **kw: Any) -> Any:
+            connection = connect(alias, **kw)
+            connection.execute("SELECT set_config('holdfast.clock_offset', %s, false)", [f"{hours} hours"])
+            return connection
+
+        monkeypatch.setattr(retention, "connect", moved)
+
+    move(2)
+    return move
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> dict[str, str]:
+    """The environment of a bare machine: nothing set, a home of its own."""
+    dropped = ("DATABASE_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE", "BROKER_URL")
+    kept = {
+        key: value for key, value in os.environ.items() if key not in dropped and not key.startswith("PG")
+    }
+    return {**kept, "HOLDFAST_HOME": str(tmp_path / "home"), "COLUMNS": "160"}

@@ -84,7 +84,7 @@ def test_a_declaration_inside_a_transaction_holds_nobody_up_and_survives_a_rollb
                 cursor.execute("SET lock_timeout = '2s'")
             with Connection("holdfast://default") as connection:
                 put(connection, "y", queue)
-        except BaseException as error:
+        except BaseException as error:  # for the test to look at
             errors.append(error)
         finally:
             connections.close_all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -12,16 +11,6 @@ import psutil
 import pytest
 
 COMMAND = [sys.executable, "-m", "holdfast.runner.management.command", "demo"]
-
-
-@pytest.fixture
-def bare(tmp_path: Path) -> dict[str, str]:
-    """The environment of a bare machine: nothing set, a home of its own."""
-    dropped = ("DATABASE_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE", "BROKER_URL")
-    kept = {
-        key: value for key, value in os.environ.items() if key not in dropped and not key.startswith("PG")
-    }
-    return {**kept, "HOLDFAST_HOME": str(tmp_path / "home"), "COLUMNS": "160"}
 
 
 @pytest.fixture

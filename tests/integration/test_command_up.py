@@ -75,16 +75,6 @@ class Terminal:
 
 
 @pytest.fixture
-def bare(tmp_path: Path) -> dict[str, str]:
-    """The environment of a bare machine: nothing set, a home of its own."""
-    dropped = ("DATABASE_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE", "BROKER_URL")
-    kept = {
-        key: value for key, value in os.environ.items() if key not in dropped and not key.startswith("PG")
-    }
-    return {**kept, "HOLDFAST_HOME": str(tmp_path / "home"), "COLUMNS": "160"}
-
-
-@pytest.fixture
 def ports() -> tuple[int, int]:
     return free_port(), free_port()
 
@@ -178,7 +168,7 @@ def test_up_from_the_first_line_to_the_last(
     assert not (home / "env").exists()
 
 
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"  # until killed
 SUPERVISE = """
 import sys
 from holdfast.runner.supervisor import Service, Supervisor
@@ -228,7 +218,7 @@ def test_a_child_that_will_not_stop_is_killed_with_what_it_started(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent died")
 def test_the_children_of_a_killed_supervisor_end_too(supervised: Callable[..., Terminal]) -> None:
-    terminal = supervised("import time; print('here', flush=True); time.sleep(600)")
+    terminal = supervised("import time; print('here', flush=True); time.sleep(600)")  # until told to end
     terminal.until("0 here")
     family = terminal.family()
     terminal.process.kill()

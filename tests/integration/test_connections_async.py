@@ -12,13 +12,18 @@ import pytest
 from django.db import connections
 
 from holdfast.errors import DatabaseUnreachableError
-from holdfast.persistence.connections import aexecuting, close_pools, retrying
+from holdfast.persistence.connections import aexecuting, close_pools, connect, retrying
 from holdfast.persistence.connections.places import Places
 from tests.servers import PrivatePostgres, private_postgres
 
 __all__ = ["private_postgres"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+UNDER_WAY = (
+    "SELECT pid FROM pg_stat_activity"
+    " WHERE datname = current_database() AND state = 'active' AND query = 'SELECT pg_sleep(30)'"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +63,7 @@ def test_the_loop_goes_on_while_a_statement_is_under_way() -> None:
         statement = asyncio.create_task(aexecuting("default", "SELECT pg_sleep(0.3)"))
         while not statement.done():
             ticks += 1
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # one tick of the loop
         return ticks
 
     assert asyncio.run(both()) > 3
@@ -68,7 +73,9 @@ def test_a_statement_that_is_cancelled_costs_its_connection_and_no_place() -> No
     async def cancelled() -> tuple[int, int]:
         before = await _pid()
         statement = asyncio.create_task(aexecuting("default", "SELECT pg_sleep(30)"))
-        await asyncio.sleep(0.1)
+        with connect("default") as eye:
+            while not eye.execute(UNDER_WAY).fetchone():  # noqa: ASYNC110 - what has reached the server tells nobody
+                await asyncio.sleep(0)  # lets it go on
         statement.cancel()
         with pytest.raises(asyncio.CancelledError):
             await statement
@@ -83,7 +90,7 @@ def test_who_is_cancelled_while_he_waits_takes_no_place() -> None:
 
     async def wait() -> None:
         waiting = [asyncio.create_task(places.atake()) for _ in range(3)]
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # they wait
         waiting[0].cancel()
         places.give()  # by the thread that had it
         await waiting[1]
@@ -101,7 +108,7 @@ def test_a_place_that_is_given_to_a_task_which_is_cancelled_at_that_moment_goes_
 
     async def wait() -> None:
         waiting = asyncio.create_task(places.atake())
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # it waits
         places.give()  # granted, but the task has not been told yet
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)

@@ -228,13 +228,13 @@ def test_p4_async_bodies_are_guarded_too() -> None:
     mail, looked = Mail(KilledError(), ConnectionError("gone")), []
 
     async def reconcile(effect: Any, to: str) -> Any:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # is async indeed
         looked.append(to)
         return {"happened": False} if len(looked) == 1 else None
 
     @task(effect="at_most_once", name="send", reconcile=reconcile)
     async def send(to: str) -> str:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # is async indeed
         return mail(to)
 
     @entrypoint()
@@ -270,7 +270,7 @@ def test_p13_two_doubts_in_parallel_keep_their_answers_apart() -> None:
     reply = Command(resume={by_reason["b"].id: {"happened": True, "result": "B"}})
     left = question(execute(compiled, reply, attempt))
     assert left.id == by_reason["a"].id
-    attempt: Attempt = take_over(attempt)  # type: ignore[no-redef]
+    attempt: Attempt = take_over(attempt)
     result = execute(compiled, answered(left, {"happened": True, "result": "A"}), attempt)
     assert sorted(result["items"]) == ["A", "B"]
     assert [m.sent for m in mail.values()] == [["a"], ["b"]]

@@ -267,7 +267,7 @@ def test_p2_an_attempt_that_was_taken_over_begins_and_finishes_no_effect() -> No
         tries.append(1)
         try:
             steal("a").result()
-        except Exception:
+        except Exception:  # what a careless node does
             late("b").result()
         return {}
 
@@ -304,7 +304,7 @@ def test_p4_async_effects_are_recorded_too(monkeypatch: pytest.MonkeyPatch) -> N
     @task
     async def send(to: str) -> str:
         keys.append(current_effect().key)
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # lets the others begin
         return to
 
     @entrypoint()

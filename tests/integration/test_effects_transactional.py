@@ -175,9 +175,9 @@ def test_r19_inside_another_transaction_it_is_refused() -> None:
 
     with transaction.atomic():
         with pytest.raises(EffectRefusedError, match="open already"):
-            module._refuse_if_nested(connection, _Place())  # type: ignore[arg-type]
+            module._refuse_if_nested(connection, _Place())
     with executing(_effect()), pytest.raises(EffectRefusedError, match="outer"):
-        module._refuse_if_nested(connection, _Place())  # type: ignore[arg-type]
+        module._refuse_if_nested(connection, _Place())
     with pytest.raises(EffectRefusedError, match="innermost"):
         execute(job, "ada", claim())
     assert ledger() == []
@@ -231,7 +231,7 @@ def test_p2_statement_by_statement_a_take_over_in_flight_wins(statement: str) ->
             taker.execute("UPDATE holdfast_run SET token = gen_random_uuid() WHERE id = %s", [attempt.run_id])
             done: list[Any] = []
             writer = threading.Thread(
-                target=lambda: done.append(stale.execute(query(statement), params).fetchone())  # type: ignore[arg-type]
+                target=lambda: done.append(stale.execute(query(statement), params).fetchone())
             )
             writer.start()
             waiting = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"

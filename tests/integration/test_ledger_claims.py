@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 @pytest.fixture
 def _patient(settings: object) -> None:
-    settings.HOLDFAST = {"LOCK_TIMEOUT": 30.0}  # type: ignore[attr-defined]  # pytest-django's
+    settings.HOLDFAST = {"LOCK_TIMEOUT": 30.0}
 
 
 def claim(run: Run) -> Claim | None:

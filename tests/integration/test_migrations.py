@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator
+from importlib.metadata import version
 from typing import Any
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from langgraph.store.postgres import PostgresStore
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from holdfast.persistence import upstream
+from holdfast.persistence import checks, upstream
 from holdfast.persistence.checks import check_upstream, missing_tables, not_migrated, our_tables
 from holdfast.persistence.connections import connect, conninfo
 from tests.integration.claims import chain, config_for
@@ -193,9 +194,12 @@ def test_an_older_stock_database_is_brought_up_to_date(fresh: Callable[[], Datab
 def test_upstreams_next_migration_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert check_upstream(None) == []
     assert upstream.fingerprints() == upstream.KNOWN
+    assert version("langgraph-checkpoint-postgres") == upstream.KNOWN_RELEASE, "else each command imports it"
     assert len(upstream.CHECKPOINT_STEPS) == upstream.KNOWN["checkpoints"].size
     assert len(upstream.STORE_STEPS) == upstream.KNOWN["store"].size
 
+    monkeypatch.setattr(checks, "KNOWN_RELEASE", "one before")
+    assert check_upstream(None) == []
     monkeypatch.setattr(PostgresSaver, "MIGRATIONS", [*PostgresSaver.MIGRATIONS, "ALTER TABLE checkpoints …"])
     (warning,) = check_upstream(None)
     assert warning.id == "holdfast.W001"
@@ -204,6 +208,7 @@ def test_upstreams_next_migration_is_noticed(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_changed_text_of_an_old_migration_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     first, *rest = PostgresStore.MIGRATIONS
+    monkeypatch.setattr(checks, "KNOWN_RELEASE", "one before")
     monkeypatch.setattr(PostgresStore, "MIGRATIONS", [first.replace("jsonb", "json"), *rest])
     assert [warning.id for warning in check_upstream(None)] == ["holdfast.W001"]
 
@@ -221,8 +226,9 @@ def test_missing_tables_are_named_with_the_command_that_makes_them(
     missing = missing_tables("default")
     assert missing == sorted(our_tables())
     error = not_migrated("default", missing)
-    assert "manage.py migrate --database default" in str(error)
+    assert str(error).endswith("Run: manage.py migrate")
     assert error.alias == "default"
+    assert str(not_migrated("runs", missing)).endswith("Run: manage.py migrate --database runs")
 
 
 def test_checkpoints_can_be_read_under_a_single_key() -> None:

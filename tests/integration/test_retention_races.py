@@ -17,19 +17,9 @@ from holdfast.persistence.connections import Connection, connect
 from holdfast.persistence.models import RunRow, Thread
 from holdfast.persistence.retention import PruneReport, prune
 from tests.integration.attempts import claim
-from tests.integration.test_retention import (  # noqa: F401 - fixtures
-    DAY,
-    _no_checkpoints_of_other_tests,
-    at_hours,
-    config,
-    counts,
-    graph,
-    keep,
-    run_row,
-    talk,
-)
+from tests.integration.threads import DAY, config, counts, graph, keep, run_row, talk
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_other_checkpoints")]
 
 ALL = keep(max_age=DAY, keep_last=1, orphans=True)
 
@@ -54,7 +44,7 @@ def in_thread(work: Callable[[], Any]) -> Iterator[list[Any]]:
     def body() -> None:
         try:
             results.append(work())
-        except BaseException as error:
+        except BaseException as error:  # for the test to look at
             results.append(error)
         finally:
             connection.close()
@@ -105,7 +95,7 @@ class Paused:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_r20_a_thread_that_somebody_holds_is_skipped(at_hours: Any, settings: Any, known: bool) -> None:  # noqa: F811
+def test_r20_a_thread_that_somebody_holds_is_skipped(at_hours: Any, settings: Any, known: bool) -> None:
     settings.HOLDFAST = {"LOCK_TIMEOUT": 0.1}
     if known:
         Thread.objects.create(id="t", created_at="2020-01-01T00:00Z")
@@ -122,7 +112,7 @@ def test_r20_a_thread_that_somebody_holds_is_skipped(at_hours: Any, settings: An
 
 
 def test_r20_a_run_enqueued_between_candidate_and_lock_saves_its_thread(
-    at_hours: Any,  # noqa: F811
+    at_hours: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     talk(graph(), "t", 3)
@@ -139,13 +129,13 @@ def test_r20_a_run_enqueued_between_candidate_and_lock_saves_its_thread(
         return found
 
     monkeypatch.setattr(module._Pruning, "_look", enqueue_after_the_first)
-    assert prune(keep(max_age=DAY, keep_last=1)) == PruneReport(skipped=1)
+    assert prune(keep(max_age=DAY)) == PruneReport(skipped=1)
     assert counts() == before
 
 
 @pytest.mark.parametrize("after", ["lock", "delete"])
 def test_r20_enqueue_waits_for_a_prune_in_flight_and_then_starts_on_a_clean_thread(
-    at_hours: Any,  # noqa: F811
+    at_hours: Any,
     monkeypatch: pytest.MonkeyPatch,
     after: str,
 ) -> None:
@@ -170,7 +160,7 @@ def test_r20_enqueue_waits_for_a_prune_in_flight_and_then_starts_on_a_clean_thre
     assert set(counts().values()) == {0}
 
 
-def test_r20_a_checkpoint_in_flight_keeps_the_unchanged_values_of_its_parent(at_hours: Any) -> None:  # noqa: F811
+def test_r20_a_checkpoint_in_flight_keeps_the_unchanged_values_of_its_parent(at_hours: Any) -> None:
     """A fenced writer commits a checkpoint that refers to a blob of its parent while prune goes by."""
     at_hours(0)
     attempt = claim("t")
@@ -186,7 +176,10 @@ def test_r20_a_checkpoint_in_flight_keeps_the_unchanged_values_of_its_parent(at_
                 FROM checkpoints WHERE thread_id = 't' ORDER BY checkpoint_id DESC LIMIT 1
             """)
             at_hours(48)
-            assert prune(ALL) == PruneReport(skipped=1)
+            report = prune(ALL)
+            assert (report.checkpoints, report.skipped) == (2, 1), (
+                "all but the newest that it saw; not the thread"
+            )
     with connect("default") as eye:
         lost = eye.execute("""
             SELECT v.key FROM checkpoints c, jsonb_each_text(c.checkpoint -> 'channel_versions') v
@@ -198,7 +191,7 @@ def test_r20_a_checkpoint_in_flight_keeps_the_unchanged_values_of_its_parent(at_
 
 
 def test_r20_two_prunes_at_once_share_the_work(
-    at_hours: Any,  # noqa: F811
+    at_hours: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     compiled = graph()
@@ -218,7 +211,7 @@ def test_r20_two_prunes_at_once_share_the_work(
 
 
 def test_r20_a_prune_that_is_killed_loses_nothing_but_its_last_thread(
-    at_hours: Any,  # noqa: F811
+    at_hours: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     compiled = graph()
@@ -245,9 +238,9 @@ def test_r20_a_prune_that_is_killed_loses_nothing_but_its_last_thread(
     assert set(counts().values()) == {0}
 
 
-def test_p10_a_run_that_ends_while_prune_looks_is_not_deleted_too_early(at_hours: Any) -> None:  # noqa: F811
+def test_p10_of_the_runs_of_a_thread_only_those_that_ended_go(at_hours: Any) -> None:
     run_row("t", "succeeded")
-    run_row("t", "queued")
+    queued = run_row("t", "queued")
     at_hours(10000)
-    assert prune(keep(run_age=0, max_age=0)) == PruneReport(skipped=1)
-    assert RunRow.objects.count() == 2
+    assert prune(keep(run_age=0, max_age=0)) == PruneReport(runs=1)
+    assert [run.id for run in RunRow.objects.all()] == [queued.id]

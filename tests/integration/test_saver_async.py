@@ -15,12 +15,12 @@ from langgraph.graph import START, StateGraph
 
 from holdfast.errors import LeaseLostError, NotSerializableError
 from holdfast.persistence import AsyncDjangoSaver, DjangoSaver
-from holdfast.persistence.connections import close_pools, connect, lending, pool
+from holdfast.persistence.connections import close_pools, connect, lending, pool, retrying
 from holdfast.persistence.ids import new_token
 from holdfast.persistence.models import Checkpoint, CheckpointWrite
 from holdfast.persistence.saver import asynchronous
 from holdfast.persistence.saver.statements import Statements
-from tests.integration.claims import State, a_checkpoint, chain, claim, config_for
+from tests.integration.claims import State, a_checkpoint, chain, claim, config_for, wait_until_blocked
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -61,7 +61,7 @@ class NoThreads(Executor):
 
 async def without_threads() -> None:
     """From here on the loop has no threads. A connection is there already: opening one takes a thread."""
-    asyncio.get_running_loop()._default_executor = NoThreads()  # type: ignore[attr-defined]  # its setter wants threads
+    vars(asyncio.get_running_loop())["_default_executor"] = NoThreads()  # its setter wants a pool of threads
 
 
 async def one(state: State) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def test_p2_a_stale_async_step_loses_its_writes_with_its_checkpoint() -> None:
     async def stale() -> None:
         config = await begun(saver, fence.thread_id)
         waiting = asyncio.create_task(saver.aput_writes(config, [("n", 2)], "task"))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # its turn: it hands the writes over
         with connect("default") as other:
             other.execute("UPDATE holdfast_run SET token = %s WHERE id = %s", [new_token(), fence.run_id])
         second, versions = a_checkpoint(saver, n=2)
@@ -208,7 +208,7 @@ def test_a_task_that_gives_up_waiting_for_its_writes_holds_up_nobody() -> None:
     async def gives_up() -> None:
         config = await begun(saver, fence.thread_id)
         waiting = asyncio.create_task(saver.aput_writes(config, [("n", 2)], "task"))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # its turn: it hands the writes over
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
@@ -227,13 +227,14 @@ def test_writes_whose_checkpoint_was_cancelled_say_so() -> None:
     async def cancelled() -> None:
         config = await begun(saver, fence.thread_id)
         waiting = asyncio.create_task(saver.aput_writes(config, [("n", 2)], "task"))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # its turn: it hands the writes over
         second, versions = a_checkpoint(saver, n=2)
-        with connect("default") as holder:
+        pid = retrying("default", lambda connection: connection.info.backend_pid)
+        with connect("default") as holder, connect("default") as observer:
             holder.execute("BEGIN")
             holder.execute("LOCK TABLE checkpoints IN EXCLUSIVE MODE")
             put = asyncio.create_task(saver.aput(config, second, {}, versions))
-            await asyncio.sleep(0.05)
+            await asyncio.to_thread(wait_until_blocked, observer, pid)
             put.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await put

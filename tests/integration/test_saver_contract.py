@@ -40,7 +40,7 @@ class ThroughSync(DjangoSaver):
     async def aget_tuple(self, *args: Any) -> Any:
         return self.get_tuple(*args)
 
-    async def alist(self, *args: Any, **kw: Any) -> AsyncGenerator[Any, None]:  # type: ignore[override]
+    async def alist(self, *args: Any, **kw: Any) -> AsyncGenerator[Any, None]:
         for found in self.list(*args, **kw):
             yield found
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
+from django.db import connections
 from langgraph.checkpoint.serde.types import INTERRUPT
 
-from holdfast.errors import LeaseLostError
+from holdfast.errors import DatabaseUnreachableError, LeaseLostError
 from holdfast.persistence import DjangoSaver
 from holdfast.persistence.connections import close_pools
 from holdfast.persistence.ids import new_token
 from holdfast.persistence.models import Checkpoint, CheckpointWrite, RunRow
 from holdfast.persistence.saver import synchronous
+from holdfast.persistence.saver.encoding import Batch, Key
 from holdfast.persistence.saver.statements import Statements
 from tests.integration.claims import a_checkpoint, chain, claim, config_for
 
@@ -26,6 +30,20 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def _pools() -> Iterator[None]:
     yield
     close_pools()
+
+
+@pytest.fixture
+def stray_alias(settings: Any) -> Iterator[str]:
+    """A database that nobody answers for, and a lease that a test can wait for."""
+    settings.HOLDFAST = {"LEASE": 2.0, "IDLE_IN_TRANSACTION": 1.0}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        connections.databases["nowhere"] = connections.databases["default"] | {
+            "HOST": "127.0.0.1",
+            "PORT": str(taken.getsockname()[1]),
+        }
+        yield "nowhere"
+        del connections.databases["nowhere"]
 
 
 @pytest.fixture
@@ -68,7 +86,7 @@ class Waiting(threading.Thread):
     def run(self) -> None:
         try:
             self._saver.put_writes(*self._arguments)
-        except BaseException as error:
+        except BaseException as error:  # for the test to look at
             self.error = error
 
 
@@ -200,3 +218,48 @@ def test_p13_questions_never_wait(statements: list[str]) -> None:
     saver = DjangoSaver(fence=fence)
     saver.put_writes(config_for(fence.thread_id, checkpoint_id="c"), [(INTERRUPT, [1])], "task")
     assert statements == ["saver_put_writes_fenced"]
+
+
+def test_p3_writes_of_one_checkpoint_are_stored_in_the_order_in_which_they_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However late the first is: what comes after it may have been made of it, and must not be there without it."""
+    fence = claim()
+    saver = DjangoSaver(fence=fence)
+    stored: list[list[str]] = []
+    under_way, go_on = threading.Event(), threading.Event()
+
+    def store(key: Key, batches: Sequence[Batch], **how: Any) -> Iterator[Any]:
+        under_way.set()
+        assert go_on.wait(10)
+        stored.append([batch.task_id for batch in batches])
+        yield from ()
+
+    monkeypatch.setattr(saver, "_store_writes", store)
+
+    def soon(checkpoint_id: str, task: str) -> Future[None]:
+        config = config_for(fence.thread_id, checkpoint_id=checkpoint_id)
+        return saver.put_writes_soon(config, [("n", 1)], task)
+
+    futures = [soon("c", "first")]
+    assert under_way.wait(10)
+    futures += [soon("c", "second"), soon("c", "third")]
+    under_way.clear()
+    futures.append(soon("d", "of another checkpoint"))
+    assert under_way.wait(10), "that one waits for nobody"
+    go_on.set()
+    for future in futures:
+        future.result(10)
+    assert [names for names in stored if names[0][:2] != "of"] == [["first"], ["second", "third"]]
+
+
+def test_p3_nothing_is_stored_behind_a_write_that_was_given_up(stray_alias: str) -> None:
+    fence = claim()
+    nowhere = DjangoSaver(fence=fence, using=stray_alias)
+    config = config_for(fence.thread_id, checkpoint_id="c")
+    with pytest.raises(DatabaseUnreachableError, match="did not answer"):
+        nowhere.put_writes(config, [("n", 1)], "lost")
+    with pytest.raises(DatabaseUnreachableError, match="given up"):
+        DjangoSaver(fence=fence).put_writes(config, [("n", 2)], "made of it")
+    assert fence.broken
+    assert not CheckpointWrite.objects.filter(thread_id=fence.thread_id).exists()

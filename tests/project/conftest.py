@@ -165,7 +165,7 @@ class Project:
     def query(self, statement: str, database: Database | None = None) -> list[Any]:
         """Rows of a statement in the runs' database, or another."""
         with (database or self.runs).connect() as connection:
-            return connection.execute(statement).fetchall()  # type: ignore[arg-type]
+            return connection.execute(statement).fetchall()
 
     def logs(self) -> str:
         """The end of every worker's log, for the report of a failed test."""
@@ -268,8 +268,8 @@ def fill_with_stock_checkpoints(database: Database) -> None:
         return {"log": ["from stock"]}
 
     with database.connect() as connection:
-        connection.row_factory = psycopg.rows.dict_row  # type: ignore[assignment]
-        saver = PostgresSaver(connection)  # type: ignore[arg-type]
+        connection.row_factory = psycopg.rows.dict_row
+        saver = PostgresSaver(connection)
         saver.setup()
         graph = StateGraph(Fulfilment)
         graph.add_node("greet", greet)

@@ -22,9 +22,9 @@ def entered(place: AbstractContextManager[Place | None]) -> Place | None:
 
 def waiting(process: Process, work: Callable[[], Any], pool: ThreadPoolExecutor) -> Future[Any]:
     """The work on another thread, once that thread waits for the gate."""
-    before = len(process._changed._waiters)  # type: ignore[attr-defined]
+    before = len(process._changed._waiters)
     future = pool.submit(work)
-    while len(process._changed._waiters) == before and not future.done():  # type: ignore[attr-defined]
+    while len(process._changed._waiters) == before and not future.done():
         pass
     return future
 
@@ -112,7 +112,7 @@ def test_r12_a_node_that_outlasts_the_turn_keeps_the_gate_closed_half_of_the_tim
                 assert other is not None
             with process.place(alone=True, patience=0) as lone:
                 assert lone is None
-    time.sleep(closed)
+    time.sleep(closed)  # the gate goes by the clock
     with process.place(alone=True, patience=0) as lone:
         assert lone is not None
 

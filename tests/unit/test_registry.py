@@ -179,9 +179,9 @@ def test_p11_what_is_no_builder_is_refused() -> None:
     with pytest.raises(GraphDefinitionError, match="is async"):
         registry.register("g")(later)
     with pytest.raises(GraphDefinitionError, match="takes settings"):
-        registry.register("g")(lambda settings: build())  # type: ignore[arg-type, misc]
+        registry.register("g")(lambda settings: build())
     with pytest.raises(GraphDefinitionError, match="not a function that builds a graph"):
-        registry.register("g")("graph")  # type: ignore[type-var]
+        registry.register("g")("graph")
     with pytest.raises(GraphDefinitionError, match="not a function that builds a graph"):
         registry.register("g")(State)
     assert registry.all() == ()
@@ -268,15 +268,15 @@ def test_a_lookup_while_another_thread_discovers_waits_for_it(app: Path) -> None
         "import threading, slow\nslow.started.set()\nassert slow.go.wait(30)\n" + GRAPHS.format(name="slow"),
     )
     slow = importlib.import_module("slow")
-    slow.started, slow.go = threading.Event(), threading.Event()  # type: ignore[attr-defined]
+    slow.started, slow.go = threading.Event(), threading.Event()
     registry.discover_lazily(lambda: ["slow"])
     found: list[str] = []
     threads = [threading.Thread(target=lambda: found.append(registry.get("slow").name)) for _ in range(3)]
     for thread in threads:
         thread.start()
-    assert slow.started.wait(30)  # type: ignore[attr-defined]
+    assert slow.started.wait(30)
     assert found == []
-    slow.go.set()  # type: ignore[attr-defined]
+    slow.go.set()
     for thread in threads:
         thread.join(30)
     assert found == ["slow"] * 3

@@ -74,9 +74,9 @@ def graph(node: Any = one, schema: Any = State) -> StateGraph[Any, Any, Any, Any
 def test_a_spec_is_frozen_and_keyword_only() -> None:
     made = spec(graph)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        made.name = "other"  # type: ignore[misc]
+        made.name = "other"
     with pytest.raises(TypeError):
-        GraphSpec("g", "1", graph)  # type: ignore[misc, call-arg]
+        GraphSpec("g", "1", graph)
     assert made == spec(graph)
 
 
@@ -110,7 +110,7 @@ def test_stores_and_caches_in_memory_are_left_off_and_others_kept() -> None:
     compiled = spec(lambda: graph().compile(store=InMemoryStore(), cache=InMemoryCache())).compile()
     assert (compiled.store, compiled.cache) == (None, None)
     kept = Wrapped()
-    assert spec(lambda: graph().compile(store=kept)).compile().store is kept  # type: ignore[arg-type]
+    assert spec(lambda: graph().compile(store=kept)).compile().store is kept
 
 
 def test_a_saver_attached_by_copy_keeps_the_compiled_graph_bare() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Required, TypedDict
 
+from langgraph.config import get_config
 from langgraph.func import entrypoint
 from langgraph.func import task as plain_task
 from langgraph.graph import END, START, StateGraph
@@ -21,6 +22,7 @@ from langgraph.types import interrupt
 from holdfast import task
 from holdfast.graphs.examples.long_steps import EXIT_CODE, read_log
 from holdfast.graphs.registry import register
+from tests.acceptance.waiting import until
 
 PLACES = 10
 """How many places a run that moves on dies at."""
@@ -51,7 +53,6 @@ def die_once(state: Journey, place: int) -> int:
         os.close(os.open(Path(state["places"]) / str(place), os.O_CREAT | os.O_EXCL))
     except FileExistsError:
         return place
-    time.sleep(0.1)  # what finished before is stored by now; else there would be nothing it has moved on to
     die()
     raise AssertionError("unreachable")
 
@@ -63,7 +64,7 @@ def poison(state: Journey) -> Journey:
     """Dies at every execution, once its neighbours are there to be taken along (or after a second)."""
     give_up = time.monotonic() + 1.0
     while time.monotonic() < give_up and not all(_here(log) for log in state.get("neighbours", [])):
-        time.sleep(0.01)
+        time.sleep(0.01)  # the neighbours say so in files
     die()
     return state
 
@@ -230,8 +231,16 @@ def moving_below() -> Graph:
 
 @plain_task
 def travel(state: Journey, place: int) -> int:
-    """Dies at its first execution."""
+    """Dies at its first execution, once the results of those before it are stored: it has moved on by them."""
+    thread_id = get_config()["configurable"]["thread_id"]
+    until(lambda: _results(thread_id) >= place, 10, "the results before this one are durable")
     return die_once(state, place)
+
+
+def _results(thread_id: str) -> int:
+    from holdfast.persistence.models import CheckpointWrite  # the registry's modules load before the models
+
+    return CheckpointWrite.objects.filter(thread_id=thread_id).values("task_id").distinct().count()
 
 
 @entrypoint()

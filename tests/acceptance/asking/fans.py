@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import operator
 import os
-import time
-from pathlib import Path
 from typing import Annotated, Any, Required, TypedDict
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
 from holdfast.graphs.registry import register
+from tests.acceptance.gates import await_at, wait_at
 
 
 class Fan(TypedDict, total=False):
@@ -41,15 +39,11 @@ def _say(sibling: Sibling, what: str) -> None:
     os.close(descriptor)
 
 
-def _waits(sibling: Sibling) -> bool:
-    return sibling["index"] > 0 and not Path(sibling["fan"]["gate"]).exists()
-
-
 def work(sibling: Sibling) -> dict[str, Any]:
     """On a thread."""
     _say(sibling, "begin")
-    while _waits(sibling):
-        time.sleep(0.01)
+    if sibling["index"] > 0:
+        wait_at(sibling["fan"]["gate"])
     _say(sibling, "end")
     return {"done": [sibling["index"]]}
 
@@ -57,8 +51,8 @@ def work(sibling: Sibling) -> dict[str, Any]:
 async def awork(sibling: Sibling) -> dict[str, Any]:
     """On the event loop."""
     _say(sibling, "begin")
-    while _waits(sibling):  # noqa: ASYNC110 - another process makes the file, no event tells of it
-        await asyncio.sleep(0.01)
+    if sibling["index"] > 0:
+        await await_at(sibling["fan"]["gate"])
     _say(sibling, "end")
     return {"done": [sibling["index"]]}
 

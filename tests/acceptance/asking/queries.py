@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from pathlib import Path
 from typing import Any, TypedDict
 
 from langgraph.graph import START, StateGraph
 
 from holdfast.graphs.registry import register
+from tests.acceptance.gates import wait_at
 
 
 class Visit(TypedDict, total=False):
@@ -36,8 +35,7 @@ def look(state: Visit) -> dict[str, Any]:
 
 def wait(state: Visit) -> None:
     """Until the gate is open."""
-    while not Path(state["gate"]).exists():
-        time.sleep(0.02)
+    wait_at(state["gate"])
 
 
 def look_again(state: Visit) -> dict[str, Any]:

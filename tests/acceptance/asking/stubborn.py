@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import re
 import sys
-import time
-from pathlib import Path
 from typing import Any, Required, TypedDict
 
 from langgraph.graph import START, StateGraph
 
 from holdfast.graphs.registry import register
+from tests.acceptance.gates import wait_at
 
 
 class Whim(TypedDict, total=False):
@@ -66,8 +65,7 @@ def patient() -> Graph:
 
     def node(state: Whim) -> dict[str, Any]:
         _mark(state)
-        while not Path(state["gate"]).exists():
-            time.sleep(0.02)
+        wait_at(state["gate"])
         return {}
 
     return _graph(node)

@@ -16,6 +16,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import interrupt
 
 from holdfast.graphs.registry import register
+from tests.acceptance.gates import wait_at
 
 
 class Page(TypedDict, total=False):
@@ -57,9 +58,9 @@ def write(page: Journal) -> dict[str, Any]:
         os.write(descriptor, f"{name}.{step} {os.getpid()}\n".encode())  # one write: lines do not mix
         os.close(descriptor)
     gate = page.get("gate")
-    while gate and step == page.get("gate_at", 0) and not Path(gate).exists():
-        time.sleep(0.01)
-    time.sleep(page.get("seconds", 0.0))
+    if gate and step == page.get("gate_at", 0):
+        wait_at(gate)
+    time.sleep(page.get("seconds", 0.0))  # the work
     if (needed := page.get("fail_unless")) and step == page.get("steps", 1) - 1 and not Path(needed).exists():
         raise RuntimeError(f"{needed} is not there")
     note = f"{name}.{step}"

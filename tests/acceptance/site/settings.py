@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 
-from tests.settings import *  # noqa: F403
+from tests.settings import *  # noqa: F403 - the same, but for what follows
 from tests.settings import HOLDFAST as _HOLDFAST
 from tests.settings import INSTALLED_APPS as _INSTALLED_APPS
 

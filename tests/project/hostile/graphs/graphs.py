@@ -20,7 +20,7 @@ def reserve(state):
 
 def pack(state):
     """Longer than the project's task_time_limit, when asked to."""
-    time.sleep(state.get("seconds", 0))
+    time.sleep(state.get("seconds", 0))  # the work
     return {"log": ["packed"]}
 
 

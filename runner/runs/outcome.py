@@ -1,0 +1,66 @@
+"""How an attempt stopped: what execute says and settle writes down."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, field
+from typing import Any
+
+from langgraph.types import Interrupt
+
+from holdfast.graphs.spec import GraphSpec
+from holdfast.persistence.jsonb import storable
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """The graph came to its end."""
+
+    values: Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interrupted:
+    """The graph asks."""
+
+    interrupts: tuple[Interrupt, ...]
+    spec: GraphSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drained:
+    """The graph stopped at a step boundary because it was asked to."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failed:
+    """The graph raised."""
+
+    exception: BaseException = field(repr=False)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """For the run row."""
+        kind = type(self.exception)
+        return {
+            "type": kind.__qualname__
+            if kind.__module__ == "builtins"
+            else f"{kind.__module__}.{kind.__qualname__}",
+            "message": storable(_text(self.exception)[:2000]),
+            "traceback": storable("".join(traceback.format_exception(self.exception))[-8000:]),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lost:
+    """Another attempt owns the run: nothing is left to do."""
+
+
+Outcome = Finished | Interrupted | Drained | Failed | Lost
+
+
+def _text(exception: BaseException) -> str:
+    try:
+        return str(exception)
+    except Exception as error:  # noqa: BLE001 - the user's class; its run fails all the same
+        return f"(its text cannot be had: {type(error).__name__})"
