@@ -129,16 +129,26 @@ async def aexecuting(
         try:
             if (lent := pool(alias).lent) is not None:
                 # Threads share it, under a lock that a task must not wait for.
-                cursor = psycopg.Cursor(lent)
-                return await asyncio.to_thread(
-                    cursor.execute, statement, params, prepare=prepare, binary=binary
-                )
+                return await aon_shared(lent, statement, params, prepare=prepare, binary=binary)
             async with pool(alias).aconnection() as connection:
                 with _dropping(alias, connection):
                     return await aexecute(connection, statement, params, prepare=prepare, binary=binary)
         except psycopg.Error as error:
             if not _may_repeat(alias, error) or not await patience.await_():
                 _give_up(alias, patience, error)
+
+
+async def aon_shared(
+    connection: Connection,
+    statement: Any,
+    params: Any = None,
+    *,
+    prepare: bool | None = None,
+    binary: bool = True,
+) -> psycopg.Cursor[Any]:
+    """One statement on a connection that is not the pool's; threads share it, under a lock that no task may wait for."""
+    cursor = psycopg.Cursor(connection)
+    return await asyncio.to_thread(cursor.execute, statement, params, prepare=prepare, binary=binary)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ where both savers find it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import Sequence
@@ -36,6 +37,13 @@ Key = tuple[str, str, str]  # thread, namespace, checkpoint
 WriteRow = tuple[int, str, str, bytes]  # index, channel, type, blob
 
 
+def _running() -> Future[None]:
+    """A future that nobody cancels: an asyncio task that gives up waiting for it would, otherwise."""
+    future: Future[None] = Future()
+    future.set_running_or_notify_cancel()
+    return future
+
+
 @dataclass(slots=True, eq=False)
 class Batch:
     """The writes of one task as they are stored."""
@@ -43,8 +51,10 @@ class Batch:
     task_id: str
     task_path: str
     rows: list[WriteRow]
-    stored: Future[None] = field(default_factory=Future)
+    stored: Future[None] = field(default_factory=_running)
     """Done when the statement that took the batch has been committed, or with its error."""
+    awaited: asyncio.Future[None] | None = None
+    """The same for the tasks of one event loop, where one of them waits for it."""
 
 
 def dump(serde: SerializerProtocol, value: Any, field: str) -> tuple[str, bytes]:
@@ -100,7 +110,7 @@ def write_rows(serde: SerializerProtocol, writes: Sequence[tuple[str, Any]]) -> 
     Errors, interrupts and resumes have a place of their own each, where a later one replaces the
     earlier; of other writes the first stays, as it has been seen.
     """
-    replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
+    replace = replaces(writes)
     rows: dict[int, WriteRow] = {}
     for place, (channel, value) in enumerate(writes):
         index = WRITES_IDX_MAP.get(channel, place)
@@ -111,6 +121,11 @@ def write_rows(serde: SerializerProtocol, writes: Sequence[tuple[str, Any]]) -> 
         if replace or index not in rows:
             rows[index] = (index, channel, *dump(serde, value, f"write to {channel!r}"))
     return list(rows.values()), replace
+
+
+def replaces(writes: Sequence[tuple[str, Any]]) -> bool:
+    """Whether these writes take the place of earlier ones: errors, interrupts, resumes and nothing else."""
+    return all(channel in WRITES_IDX_MAP for channel, _ in writes)
 
 
 def key_of(config: RunnableConfig) -> Key:
