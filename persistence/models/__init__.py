@@ -10,7 +10,7 @@ from holdfast.persistence.models.admin_views import (
 )
 from holdfast.persistence.models.checkpoints import Checkpoint, CheckpointBlob, CheckpointWrite
 from holdfast.persistence.models.effects import Effect, EffectState
-from holdfast.persistence.models.node_cache import NodeCacheEntry
+from holdfast.persistence.models.node_cache import NodeCacheEntry, NodeFlight
 from holdfast.persistence.models.runs import (
     CancelRequest,
     Entry,
@@ -35,6 +35,7 @@ __all__ = [
     "Entry",
     "Incarnation",
     "NodeCacheEntry",
+    "NodeFlight",
     "RunRow",
     "RunStatus",
     "Step",

@@ -10,6 +10,7 @@ from holdfast.persistence import ledger
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.ids import RunId
 from holdfast.persistence.models.runs import RunStatus
+from holdfast.persistence.node_cache.tally import tally
 from holdfast.persistence.records import Run
 from holdfast.runner import dispatch
 from holdfast.runner.runs.claim import Claimed, claimed
@@ -64,5 +65,9 @@ def _attempt(process: Process, had: Claimed) -> Run | None:
             settle(claim, execution, Drained())
             raise
         execution.settling = True
-        with ledger.outlasting(lambda: process.outlasts(OUTAGE)):  # an outage is no crash of the run's
-            return settle(claim, execution, outcome)
+        try:
+            with ledger.outlasting(lambda: process.outlasts(OUTAGE)):  # an outage is no crash of the run's
+                return settle(claim, execution, outcome)
+        finally:
+            if not process.beating:  # otherwise the heartbeat does it
+                tally().write(ledger.alias(), pause=0)

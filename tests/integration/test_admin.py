@@ -28,6 +28,7 @@ from holdfast.persistence.models import (
     StoreItemView,
     Thread,
 )
+from holdfast.persistence.node_cache.keys import digests, slot
 
 pytestmark = pytest.mark.django_db
 
@@ -159,7 +160,7 @@ def everything() -> RunRow:
     make_effect(run)
     make_step(run, 0, node=EVIL)
     kind, data = codec.dumps(EVIL, field="value")
-    NodeCacheEntry.objects.create(namespace=["digest", EVIL], key=EVIL, type=kind, value=data, created_at=NOW)
+    make_cache_entry(["digest", EVIL], EVIL, type=kind, value=data, version=EVIL, cost=1.5, hits=2, saved=3.0)
     make_checkpoint(run.thread_id, 1, [EVIL])
     make_item(EVIL)
     return run
@@ -169,6 +170,14 @@ def make_item(key: str) -> None:
     """As the store writes it, in the test's own transaction."""
     StoreItem.objects.create(
         prefix=f"users.{EVIL}", key=key, value={EVIL: [EVIL]}, created_at=NOW, updated_at=NOW, expires_at=NOW
+    )
+
+
+def make_cache_entry(namespace: list[str], key: str, **fields: Any) -> NodeCacheEntry:
+    (digest,) = digests("", [(tuple(namespace), key)])
+    fields = {"type": "null", "value": b"", "created_at": NOW} | fields
+    return NodeCacheEntry.objects.create(
+        slot=slot(digest), digest=digest, namespace=namespace, key=key, **fields
     )
 
 
@@ -211,6 +220,17 @@ def act(client: Client, action: str, run: RunRow, **fields: str) -> Any:
     return client.post(changelist("runrow"), data, follow=True)
 
 
+def test_a_cache_entry_shows_what_it_saved(boss: Client) -> None:
+    entry = make_cache_entry(
+        ["ns", "summarise"], "k", version="orders@2", cost=30.0, hits=4, misses=1, saved=120.0
+    )
+    for url in (changelist("nodecacheentry"), detail("nodecacheentry", entry.pk)):
+        shown = boss.get(url).content.decode()
+        assert "summarise" in shown
+        assert "2 min 0 s" in shown
+        assert "orders@2" in shown
+
+
 def test_every_page_shows_untrusted_text_as_text(boss: Client, everything: RunRow) -> None:
     for url in [*map(changelist, MODELS), *details(everything)]:
         answer = boss.get(url)
@@ -227,9 +247,7 @@ def test_a_list_needs_the_same_queries_whatever_its_length(
         for number in range(first, first + 5):
             run = make_run(f"thread-{number}")
             make_effect(run)
-            NodeCacheEntry.objects.create(
-                namespace=["n"], key=str(number), type="null", value=b"", created_at=NOW
-            )
+            make_cache_entry(["n"], str(number))
             make_checkpoint(run.thread_id, number)
             make_item(str(number))
 
