@@ -12,15 +12,17 @@ import copy
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
 from langchain_core.embeddings import Embeddings
-from langgraph.store.base import BaseStore, Op, Result, TTLConfig
+from langgraph.store.base import BaseStore, Op, PutOp, Result, SearchOp, TTLConfig
 
 from holdfast.conf import settings
 from holdfast.persistence.connections import Connection, aexecuting, retrying
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.sql import query
+from holdfast.persistence.store.gathering import Gathering
 from holdfast.persistence.store.operations import Ask, Batch, Prepare, Step
 from holdfast.persistence.store.tables import Meaning, meaning
 
@@ -51,6 +53,7 @@ class DjangoStore(BaseStore):
         self.using = using or settings().DATABASE
         self.ttl_config = ttl if ttl is not None else settings().STORE_TTL  # type: ignore[assignment]  # a plain dict
         self.fence = fence
+        self._gatherings = WeakKeyDictionary[asyncio.AbstractEventLoop, Gathering]()
         self._meaning = meaning(index if index is not None else settings().STORE_INDEX)
 
     @property
@@ -67,6 +70,7 @@ class DjangoStore(BaseStore):
         """The same store, writing in the name of a run."""
         fenced = copy.copy(self)
         fenced.fence = fence
+        fenced._gatherings = WeakKeyDictionary()  # what is written in another name goes on its own
         return fenced
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
@@ -86,7 +90,19 @@ class DjangoStore(BaseStore):
             return results
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        """As ``batch``, from an asyncio task and without a thread."""
+        """As ``batch``, from an asyncio task and without a thread.
+
+        What several tasks ask for at once is done together, as far as it needs no model.
+        """
+        wanted = list(ops)
+        if self._meaning is not None and any(_needs_a_model(op) for op in wanted):
+            return await self._abatch(wanted)
+        loop = asyncio.get_running_loop()
+        if (gathering := self._gatherings.get(loop)) is None:
+            gathering = self._gatherings[loop] = Gathering(self._abatch)
+        return await gathering.batch(wanted)
+
+    async def _abatch(self, ops: list[Op]) -> list[Result]:
         conversation = self._batch(ops).conversation()
         answer: Any = None
         try:
@@ -138,6 +154,10 @@ class DjangoStore(BaseStore):
     def _indexed(self) -> Meaning:
         assert self._meaning is not None  # only a batch with an index asks for one
         return self._meaning
+
+
+def _needs_a_model(op: Op) -> bool:
+    return bool(op.query) if isinstance(op, SearchOp) else isinstance(op, PutOp)
 
 
 def _rows(asked: Ask, connection: Connection) -> list[tuple[Any, ...]]:
