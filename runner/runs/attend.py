@@ -6,6 +6,7 @@ import logging
 from contextlib import suppress
 
 from holdfast.errors import RunNotFoundError
+from holdfast.graphs import registry
 from holdfast.persistence import ledger
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.ids import RunId
@@ -36,8 +37,24 @@ def attend(run_id: RunId) -> Run | None:
     if process.draining:  # perhaps only since it waited for a beat or for a place
         _pass_on(run_id)
     else:
-        logger.debug("run %s is not to be had", run_id)
+        _say_why_not(run_id)
     return None
+
+
+def _say_why_not(run_id: RunId) -> None:
+    """Mostly another has it. But a worker that was started before its graph was written leaves it to others for ever."""
+    with suppress(RunNotFoundError), ledger.pooled():
+        run = ledger.get(run_id)
+        known = {(spec.name, spec.version) for spec in registry.all()}
+        if run.status is RunStatus.QUEUED and (run.graph, run.version) not in known:
+            logger.warning(
+                "run %s is left to others: this worker knows no graph %r of version %r; restart it if the graph is new",
+                run_id,
+                run.graph,
+                run.version,
+            )
+            return
+    logger.debug("run %s is not to be had", run_id)
 
 
 def _pass_on(run_id: RunId) -> None:
