@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from langgraph.errors import GraphBubbleUp
 
-from holdfast.errors import DatabaseUnreachableError, LeaseLostError
+from holdfast.errors import LeaseLostError, OutageError
 from holdfast.per_process import PerProcess
 from holdfast.persistence import effects as ledger
 from holdfast.runner.effects.at_most_once import at_most_once
@@ -75,7 +75,7 @@ def _asking(attempt: Attempt | None) -> Generator[None, None, None]:
     """
     try:
         yield
-    except DatabaseUnreachableError:
+    except OutageError:
         if attempt is not None:
             attempt.fence.broken = True
         raise

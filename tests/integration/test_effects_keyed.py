@@ -189,14 +189,14 @@ def test_p4_an_effect_in_a_subgraph_and_in_another_effect_keeps_its_key() -> Non
 def test_r19_no_effect_begins_before_its_checkpoint_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     called = threading.Event()
-    put = DjangoSaver.put
+    put = DjangoSaver.aput_after
 
-    def slow(self: Any, *args: Any, **kwargs: Any) -> Any:
-        assert called.wait(10)
+    async def slow(self: Any, *args: Any, **kwargs: Any) -> Any:
+        assert await asyncio.to_thread(called.wait, 10)
         order.append("stored")
-        return put(self, *args, **kwargs)
+        return await put(self, *args, **kwargs)
 
-    monkeypatch.setattr(DjangoSaver, "put", slow)
+    monkeypatch.setattr(DjangoSaver, "aput_after", slow)
 
     @task
     async def send(to: str) -> str:

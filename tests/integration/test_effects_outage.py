@@ -57,7 +57,8 @@ def test_r3_p4_what_careless_code_makes_of_an_outage_is_not_stored(
     assert attempt.fence.broken
     assert bodies == []
     assert not Effect.objects.exists()
-    assert not CheckpointWrite.objects.filter(channel__in=["__end__", "__return__"]).exists()
+    ended = CheckpointWrite.objects.filter(thread_id=attempt.thread_id, channel__in=["__end__", "__return__"])
+    assert not ended.exists()
 
 
 def _execute(attempt: Any, asynchronous: bool) -> Any:
