@@ -52,7 +52,7 @@ PIN = uv pip compile pyproject.toml --universal --python-version 3.11 --no-emit-
 
 constraints: ## Pin anew what pyproject.toml asks for (needs uv on the machine)
 	$(PIN) --all-extras --group dev --output-file constraints.txt
-	$(PIN) $(foreach extra,binary cli flower beat redis models site,--extra $(extra)) \
+	$(PIN) $(foreach extra,binary cli encryption flower beat redis models site,--extra $(extra)) \
 	    --constraint constraints.txt --output-file requirements.txt
 
 build: $(STAMP) ## Make sdist and wheel in dist/

@@ -10,6 +10,9 @@ whose type is not on the list.
 On the list: LangGraph's ``SAFE_MSGPACK_TYPES`` (messages, documents, ``Send``, ``Interrupt``,
 ``Command``, dates, UUIDs, sets, …), the types of a graph's own schema (``with_msgpack_allowlist``),
 and ``HOLDFAST["SERIALIZABLE"]``. Exceptions are stored as their ``repr``, as LangGraph does.
+
+Where ``HOLDFAST["ENCRYPTION"]`` has an active key, what it gives is sealed, and it opens what is; whoever
+passes the value's place (``encryption.places``) on both ways has it bound to that place.
 """
 
 from __future__ import annotations
@@ -29,20 +32,27 @@ from holdfast.errors import ConfigurationError, NotSerializableError, TypeNotAll
 from holdfast.persistence.codec.extensions import Checker, Key, Reader, not_allowed
 from holdfast.persistence.codec.flattened import find_flattened
 from holdfast.persistence.codec.offender import find_offender
+from holdfast.persistence.encryption import NO_KEYS, Keyring, Place, inline, keyring
 
 
 class Codec(JsonPlusSerializer):
     """The serializer of Holdfast's saver, results, inputs, effects and cache. Immutable, thread-safe."""
 
-    def __init__(self, extra: Iterable[Key | type] = ()) -> None:
+    def __init__(self, extra: Iterable[Key | type] = (), ring: Keyring = NO_KEYS) -> None:
         """``extra``: types, or (module, name) pairs, that may be stored besides LangGraph's safe ones."""
         keys = frozenset(_key(each) for each in extra)
         super().__init__(allowed_msgpack_modules=tuple(keys) or None)
         self._extra = keys
+        self._ring = ring
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether what it gives is encrypted. Then nothing that it could encode may be stored around it."""
+        return self._ring.encrypts
 
     def with_msgpack_allowlist(self, extra_allowlist: Iterable[Key | type]) -> Codec:
         """The same serializer with these types allowed too; itself when they already are."""
-        wider = Codec((*self._extra, *extra_allowlist))
+        wider = Codec((*self._extra, *extra_allowlist), self._ring)
         return self if wider._extra == self._extra else wider
 
     def allows(self, module: str, name: str) -> bool:
@@ -67,18 +77,26 @@ class Codec(JsonPlusSerializer):
         """The type tag and the bytes. Raises NotSerializableError."""
         return self.dump_field(obj, field="value")
 
-    def dump_field(self, value: Any, *, field: str) -> tuple[str, bytes]:
-        """As ``dumps_typed``; ``field`` is what the error calls the value. Raises NotSerializableError."""
+    def dump_field(self, value: Any, *, field: str, place: Place = ()) -> tuple[str, bytes]:
+        """As ``dumps_typed``; ``field`` is what the error calls the value. Raises NotSerializableError.
+
+        ``place``: where it is stored (``encryption.places``); encrypted, it opens nowhere else.
+        """
         try:
-            return self._checked(value, field)
+            tag, data = self._checked(value, field)
         except _Flattened as error:
             raise self._refused(error.path, error.culprit, field) from None
         except (TypeError, ValueError, RecursionError, TypeNotAllowedError) as error:
             raise self._refusal(value, field, error) from None
+        return self._ring.seal(tag, data, place) if self._ring.encrypts else (tag, data)
 
-    def loads_typed(self, data: tuple[str, bytes]) -> Any:
-        """The value. Raises TypeNotAllowedError for a type, or a way of storing, that is not allowed."""
-        tag, raw = data
+    def loads_typed(self, data: tuple[str, bytes], place: Place = ()) -> Any:
+        """The value. Raises TypeNotAllowedError for a type, or a way of storing, that is not allowed.
+
+        Raises DecryptionError for a key that is missing or another, and for a value that was altered or,
+        where ``place`` says where it was read, moved.
+        """
+        tag, raw = data if "+" not in data[0] else self._ring.open(data[0], bytes(data[1]), place)
         if tag == "null":
             return None
         if tag == "bytes":
@@ -96,6 +114,14 @@ class Codec(JsonPlusSerializer):
             setting="SERIALIZABLE",
         )
 
+    def seal_json(self, value: Any, place: Place) -> Any:
+        """The JSON value to store as JSON: sealed where it encrypts, else as it is. Raises NotSerializableError."""
+        return inline.seal_json(value, place, self._ring)
+
+    def open_json(self, value: Any, place: Place = ()) -> Any:
+        """What ``seal_json`` was given; a value that is not sealed, as it is. Raises DecryptionError."""
+        return inline.open_json(value, place, self._ring)
+
     def _checked(self, value: Any, field: str = "value") -> tuple[str, bytes]:
         tag, data = super().dumps_typed(value)
         if tag == "msgpack":
@@ -108,7 +134,8 @@ class Codec(JsonPlusSerializer):
         return tag, data
 
     def _again(self, value: Any) -> Any:
-        return self.loads_typed(super().dumps_typed(value))
+        tag, data = super().dumps_typed(value)
+        return self.loads_typed((tag, data))
 
     def _refusal(self, value: Any, field: str, error: Exception) -> NotSerializableError:
         path, culprit = find_offender(value, field, self._storable, self.allows)
@@ -186,7 +213,7 @@ def _messages_only() -> Reviver:
 
 
 @lru_cache(maxsize=4)
-def _default(serializable: tuple[str, ...]) -> Codec:
+def _default(serializable: tuple[str, ...], ring: Keyring) -> Codec:
     keys: list[Key] = []
     for dotted in serializable:
         module, _, name = dotted.rpartition(".")
@@ -199,29 +226,38 @@ def _default(serializable: tuple[str, ...]) -> Codec:
             ) from None
         # A type that is imported from elsewhere is stored under its own module.
         keys += [(module, name), (kind.__module__, kind.__name__)]
-    return Codec(keys)
+    return Codec(keys, ring)
 
 
 def codec(extra: Iterable[Key | type] = ()) -> Codec:
     """The codec of the settings in force, with these (module, name) pairs too. Raises ConfigurationError."""
-    return _default(settings().SERIALIZABLE).with_msgpack_allowlist(extra)
+    return _default(settings().SERIALIZABLE, keyring()).with_msgpack_allowlist(extra)
 
 
-def dumps(value: Any, *, field: str, extra: Iterable[Key | type] = ()) -> tuple[str, bytes | None]:
-    """What to store in a type column and a bytea column; None is ("null", None).
+def dumps(
+    value: Any, *, field: str, extra: Iterable[Key | type] = (), place: Place = ()
+) -> tuple[str, bytes | None]:
+    """What to store in a type column and a bytea column; None is ("null", None), encrypted or not.
 
-    ``field`` is what an error calls the value, ``extra`` the types allowed besides. Raises NotSerializableError.
+    ``field`` is what an error calls the value, ``extra`` the types allowed besides, ``place`` where it is
+    stored. Raises NotSerializableError.
     """
     if value is None:
         return "null", None
-    return codec(extra).dump_field(value, field=field)
+    return codec(extra).dump_field(value, field=field, place=place)
 
 
-def loads(type_: str | None, data: bytes | memoryview | None, *, extra: Iterable[Key | type] = ()) -> Any:
-    """The value that ``dumps`` stored; None where there is none. Raises TypeNotAllowedError."""
+def loads(
+    type_: str | None,
+    data: bytes | memoryview | None,
+    *,
+    extra: Iterable[Key | type] = (),
+    place: Place = (),
+) -> Any:
+    """The value that ``dumps`` stored; None where there is none. Raises TypeNotAllowedError, DecryptionError."""
     if type_ is None or type_ == "null":
         return None
-    return codec(extra).loads_typed((type_, bytes(data or b"")))
+    return codec(extra).loads_typed((type_, bytes(data or b"")), place)
 
 
 TypesOf = Callable[[str, str], Iterable[Key]]

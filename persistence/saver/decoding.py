@@ -10,6 +10,10 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple, PendingWrite, writes_sort_key
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from holdfast.persistence.codec import Codec
+from holdfast.persistence.encryption import Place, places
+from holdfast.persistence.saver.metadata import opened_metadata
+
 Row = Sequence[Any]
 
 # Before this format, what a checkpoint sent stands with its parent's writes.
@@ -27,10 +31,17 @@ def config_of(thread_id: str, checkpoint_ns: str, checkpoint_id: str) -> Runnabl
     }
 
 
+def load(serde: SerializerProtocol, tag: str, data: bytes, place: Place) -> Any:
+    """The value that was stored at that place. Raises TypeNotAllowedError, DecryptionError."""
+    if isinstance(serde, Codec):
+        return serde.loads_typed((tag, data), place)
+    return serde.loads_typed((tag, data))
+
+
 def tuple_of(serde: SerializerProtocol, row: Row) -> CheckpointTuple | None:
     """The checkpoint of the row, or None where only upstream's own reader knows its old format.
 
-    Raises TypeNotAllowedError for a stored type that is not on the allow list.
+    Raises TypeNotAllowedError for a stored type that is not on the allow list, DecryptionError.
     """
     thread_id, checkpoint_ns, checkpoint_id, parent_id, body, metadata, *arrays = row
     checkpoint = json.loads(body)
@@ -40,22 +51,29 @@ def tuple_of(serde: SerializerProtocol, row: Row) -> CheckpointTuple | None:
     channels, types, blobs = (column or () for column in arrays[:3])
     for channel, tag, blob in zip(channels, types, blobs, strict=True):
         if tag != "empty":
-            values[channel] = serde.loads_typed((tag, blob))
+            where = places.channel(checkpoint_ns, channel, checkpoint["channel_versions"][channel])
+            values[channel] = load(serde, tag, blob, where)
     checkpoint["channel_values"] = values
     return CheckpointTuple(
         config_of(thread_id, checkpoint_ns, checkpoint_id),
         checkpoint,
-        json.loads(metadata),
+        opened_metadata(serde, json.loads(metadata), places.checkpoint(checkpoint_ns, checkpoint_id)),
         config_of(thread_id, checkpoint_ns, parent_id) if parent_id else None,
-        _writes(serde, [column or () for column in arrays[3:]]),
+        _writes(serde, checkpoint_ns, checkpoint_id, [column or () for column in arrays[3:]]),
     )
 
 
-def _writes(serde: SerializerProtocol, columns: Sequence[Sequence[Any]]) -> list[PendingWrite]:
+def _writes(
+    serde: SerializerProtocol, checkpoint_ns: str, checkpoint_id: str, columns: Sequence[Sequence[Any]]
+) -> list[PendingWrite]:
     ordered = sorted(
         zip(*columns, strict=True), key=lambda write: writes_sort_key(write[4], write[0], write[5])
     )
     return [
-        (cast(str, task_id), cast(str, channel), serde.loads_typed((tag, blob)))
+        (
+            cast(str, task_id),
+            cast(str, channel),
+            load(serde, tag, blob, places.write(checkpoint_ns, checkpoint_id, task_id, channel)),
+        )
         for task_id, channel, tag, blob, _, _ in ordered
     ]

@@ -40,6 +40,7 @@ from holdfast.persistence.saver.encoding import (
     writes_params,
 )
 from holdfast.persistence.saver.held import Held
+from holdfast.persistence.saver.metadata import check_filter
 from holdfast.persistence.saver.order import follow
 from holdfast.persistence.saver.reading import Listing, get_params
 from holdfast.persistence.saver.statements import Statements
@@ -124,9 +125,9 @@ class SyncSaver(BaseCheckpointSaver[str]):
     def _put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
     ) -> Batch:
-        rows, replace = write_rows(self.serde, writes)
-        batch = Batch(task_id, task_path, rows)
         key = key_of(config)
+        rows, replace = write_rows(self.serde, key, task_id, writes)
+        batch = Batch(task_id, task_path, rows)
         if self.fence is not None:
             self.fence.check_abandoned(task_id)
             faults.point("writes-before-commit")
@@ -219,6 +220,7 @@ class SyncSaver(BaseCheckpointSaver[str]):
         before: RunnableConfig | None,
         limit: int | None,
     ) -> Iterator[Sequence[Row]]:
+        check_filter(self.serde, filter)
         listing = Listing(config, filter, before, limit)
         while (params := listing.next_page()) is not None:
             page = self._statements.rows("saver_list", params, prepare=False)
