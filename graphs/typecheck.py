@@ -15,6 +15,7 @@ import enum
 import types
 import typing
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Required, Union, get_args, get_origin
 
 import annotated_types
@@ -91,9 +92,14 @@ def typed_dict(hint: Any, value: Any, path: Path = (), *, closed: bool = False) 
 def resolved(hint: Any) -> dict[str, Any]:
     """The annotations of a class, resolved, markers such as Required and Annotated kept."""
     try:
-        return typing.get_type_hints(hint, include_extras=True)
+        return _resolved(hint)
     except (NameError, TypeError, AttributeError, SyntaxError):
         return dict.fromkeys(getattr(hint, "__annotations__", {}), Any)
+
+
+@lru_cache(maxsize=256)  # resolving takes as long as all the rest of looking at an input
+def _resolved(hint: Any) -> dict[str, Any]:
+    return typing.get_type_hints(hint, include_extras=True)
 
 
 def described(value: Any) -> str:

@@ -36,6 +36,10 @@ class DatabaseUnreachableError(HoldfastError):
     """The database does not answer. Facts: ``alias``."""
 
 
+class OutageError(DatabaseUnreachableError):
+    """It was asked for LEASE seconds and did not answer. No fault of a run's: another worker goes on with it."""
+
+
 class UnknownGraphError(HoldfastError):
     """No graph is registered under that name and version. Facts: ``graph``, ``version``, ``known``."""
 
@@ -132,4 +136,7 @@ class EffectRefusedError(EffectError):
 
 
 class IdleInTransactionError(EffectError):
-    """A transactional body idled past the connection's limit (R3, R11). Facts: ``setting``."""
+    """A transactional body, or a receiver of ``run_settled``, idled past the connection's limit (R3, R11).
+
+    Facts: ``setting``.
+    """

@@ -18,6 +18,7 @@ from holdfast.errors import ConfigurationError, NotMigratedError
 from holdfast.persistence.codec import codec
 from holdfast.persistence.connections import retrying
 from holdfast.persistence.sql import query
+from holdfast.persistence.trouble import migrate_command
 from holdfast.persistence.upstream import KNOWN, TABLES, fingerprints
 
 
@@ -95,7 +96,7 @@ def not_migrated(alias: str, missing: Sequence[str]) -> NotMigratedError:
     shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
     return NotMigratedError(
         f"The database {alias!r} lacks {len(missing)} of Holdfast's tables ({shown}). "
-        f"Run: manage.py migrate --database {alias}",
+        f"Run: {migrate_command(alias)}",
         alias=alias,
         missing=tuple(missing),
     )

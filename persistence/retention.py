@@ -2,7 +2,9 @@
 
 ``prune`` goes through the threads, one short transaction each. It locks the thread's row, and skips
 the thread where somebody has it; only then, in a second statement with a fresh snapshot, it looks
-whether a run is unfinished or the thread is in use; then it deletes. A process that is killed on the
+whether a run is unfinished or the thread is in use; then it deletes. Of a thread with an unfinished run
+only old checkpoints and the rows of earlier runs may go, or a thread that is never idle would grow for ever:
+``retention_thin`` tells why no run misses them, though it may be writing at that moment. A process that is killed on the
 way loses the one transaction, and the next prune goes on. A thread that a stock saver wrote gets a
 row first; as such a writer locks nothing, a thread that was written without a fence within the last
 hour is left alone. Threads with a DeltaChannel are deleted whole or not at all, since their newest
@@ -45,7 +47,7 @@ class PruneReport:
     cancel_requests: int = 0
     cache_entries: int = 0
     skipped: int = 0
-    """Threads that had something to delete, but were in use."""
+    """Threads that were due, but in use: nothing of them was deleted, or not the whole."""
     dry_run: bool = field(default=False, compare=False)
 
     def __add__(self, other: PruneReport) -> PruneReport:
@@ -151,11 +153,11 @@ class _Pruning:
                 ).fetchone()
                 # A second statement: its snapshot is younger than the lock.
                 (look,) = self._look([thread_id])
-                if locked is not None and not look.in_use:
+                if locked is not None:
                     report = work(look)
                 elif look.created_at is None:
                     report = PruneReport()  # another prune has deleted it
-                if self.dry_run or report.skipped:
+                if self.dry_run:
                     raise _RollBackError
         except _RollBackError:
             pass
@@ -165,10 +167,13 @@ class _Pruning:
         self._add(report)
 
     def _prune_thread(self, look: ThreadLook) -> PruneReport:
-        report, thread = PruneReport(), {"thread_id": look.thread_id}
+        if look.open_to_strangers:
+            return PruneReport(skipped=1)
+        kept_for_a_run = look.unfinished and look.expired(self.policy)
+        report, thread = PruneReport(skipped=int(kept_for_a_run)), {"thread_id": look.thread_id}
         if look.has_old_runs(self.policy):
             report += self._delete(query("retention_delete_runs"), **thread, age=self.policy.run_age)
-        if look.expired(self.policy):
+        if look.expired(self.policy) and not look.unfinished:
             report += self._delete(query("thread_delete_checkpoints"), **thread) + PruneReport(threads=1)
             self.connection.execute(query("thread_drop"), thread)
         elif look.too_long(self.policy) and not self._is_delta(look.thread_id):
@@ -177,6 +182,8 @@ class _Pruning:
         return report
 
     def _delete_orphans(self, look: ThreadLook) -> PruneReport:
+        if look.in_use:
+            return PruneReport(skipped=1)
         thread = {"thread_id": look.thread_id}
         rows = self.connection.execute(query("retention_orphaned_writes"), thread).fetchall()
         quiet = look.now - UNFENCED_QUIET

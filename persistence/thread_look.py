@@ -37,8 +37,12 @@ class ThreadLook:
 
     @property
     def in_use(self) -> bool:
-        if self.unfinished:
-            return True
+        """Whether a run needs it, or somebody who locks nothing may be writing to it."""
+        return self.unfinished or self.open_to_strangers
+
+    @property
+    def open_to_strangers(self) -> bool:
+        """Whether it was written without a fence so lately that more may be on the way."""
         written = self.written_at
         if written is None:  # a row that enqueue, or the first checkpoint, may be about to follow
             return not self.has_runs and (self.created_at or self.now) > self.now - UNFENCED_QUIET

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import psycopg
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
 
 from holdfast.conf import settings
 from holdfast.errors import DatabaseUnreachableError, HoldfastError, NotMigratedError
@@ -33,6 +33,11 @@ def told() -> Iterator[None]:
         raise meaning from error
 
 
+def migrate_command(alias: str) -> str:
+    """What makes the tables in the database of that alias."""
+    return "manage.py migrate" + ("" if alias == DEFAULT_DB_ALIAS else f" --database {alias}")
+
+
 def explain(error: BaseException) -> HoldfastError | None:
     """The typed error for one of Django's or psycopg's; None if it means something else."""
     cause = error if isinstance(error, psycopg.Error) else error.__cause__
@@ -41,8 +46,7 @@ def explain(error: BaseException) -> HoldfastError | None:
     alias = settings().DATABASE
     if cause.sqlstate in _MISSING:
         return NotMigratedError(
-            f"The database {alias!r} has no Holdfast tables, or older ones. "
-            f"Run: manage.py migrate --database {alias}",
+            f"The database {alias!r} has no Holdfast tables, or older ones. Run: {migrate_command(alias)}",
             alias=alias,
         )
     if is_passing(cause):

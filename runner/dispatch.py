@@ -7,18 +7,18 @@ costs its caller at most RING_TIMEOUT. The sweep rings again for what was not he
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 import time
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from celery import Celery, current_app
-from django.db import transaction
 
 from holdfast.conf import settings
-from holdfast.per_process import PerProcess
+from holdfast.persistence.connections import Statement, run_in_savepoint
 from holdfast.persistence.records import Bell
+from holdfast.runner.broker.outgoing import collecting, publishing
+from holdfast.runner.ringer import ringer
 
 logger = logging.getLogger("holdfast.dispatch")
 
@@ -28,8 +28,10 @@ UNLIMITED = (
     10 * 365 * 86400
 )  # seconds: Celery has no "none"; its pool takes None and 0 for the project's limit (seen)
 
-BATCH = 10
+BATCH = 25
 """Messages for which RING_TIMEOUT is the limit; callers of a busy process take turns by as many."""
+TOGETHER = 1000
+"""Messages that one statement puts in."""
 SLOWEST = 0.02
 """Seconds a message that a caller with many of them goes on waiting for."""
 
@@ -76,7 +78,7 @@ def ring_all(bells: Iterable[Bell]) -> int:
     rung = 0
     try:
         app = current_app._get_current_object()
-        send = _send_here if _shares_the_database(app) else _ringer().send
+        send = _send_here if _address(app).startswith("holdfast://") else _send_there
         for start in range(0, len(waiting), BATCH):
             if time.monotonic() > give_up:
                 raise TimeoutError("the broker is too slow")
@@ -84,13 +86,7 @@ def ring_all(bells: Iterable[Bell]) -> int:
     except Exception as error:  # noqa: BLE001 - R17: whatever the broker's client raises, the sweep rings
         # The next callers do not pay for the same outage again.
         _quiet_until = time.monotonic() + timeout
-        logger.warning(
-            "rang for %d of %d runs (%s: %s); the sweep will for the rest",
-            rung,
-            len(waiting),
-            type(error).__name__,
-            error,
-        )
+        logger.warning("%s", _failure(rung, waiting, error))
     return rung
 
 
@@ -101,128 +97,94 @@ def ring_along(bells: Iterable[Bell]) -> bool:
     failure the caller's transaction is as it was, and the caller rings when it has committed.
     """
     waiting = list(bells)
-    app = current_app._get_current_object()
-    if _address(app) != f"holdfast://{settings().DATABASE}":
-        return False
+    statements = along(waiting)
+    if not statements:
+        return statements is not None
     try:
-        with transaction.atomic(using=settings().DATABASE):
-            _send_here(app, waiting, settings().RING_TIMEOUT + SLOWEST * len(waiting))
-    except Exception as error:  # noqa: BLE001 - R17: whatever the broker's client raises, the caller goes on
-        logger.warning("could not ring along (%s: %s)", type(error).__name__, error)
+        run_in_savepoint(settings().DATABASE, *statements)
+    except Exception as error:  # noqa: BLE001 - R17: whatever the broker's tables are like, the caller goes on
+        logger.warning("%s after the commit", _failure(0, waiting, error, then="it is tried again"))
         return False
     return True
+
+
+def along(bells: Sequence[Bell]) -> list[Statement] | None:
+    """The statements that ring, for a caller who runs them beside its own; None where a broker is elsewhere.
+
+    The messages are Celery's, made in its way with all its signals; only putting them in is left. Never
+    raises: for a failure it is None too.
+    """
+    app = current_app._get_current_object()
+    alias = settings().DATABASE
+    if _address(app) != f"holdfast://{alias}":
+        return None
+    if not bells:
+        return []
+    try:
+        with collecting(alias) as messages:
+            _send_here(app, bells, settings().RING_TIMEOUT + SLOWEST * len(bells))
+    except Exception as error:  # noqa: BLE001 - R17: whatever Celery or a project's signals raise
+        logger.warning("%s after the commit", _failure(0, bells, error, then="it is tried again"))
+        return None
+    return [
+        Statement(*publishing(messages[start : start + TOGETHER]))
+        for start in range(0, len(messages), TOGETHER)
+    ]
+
+
+def _failure(rung: int, bells: Sequence[Bell], error: Exception, *, then: str = "the sweep will") -> str:
+    why = f"{type(error).__name__}: {error}"
+    if len(bells) == 1:
+        return f"could not ring for run {bells[0].run_id} ({why}); {then}"
+    if not rung:
+        return f"could not ring for {len(bells)} runs ({why}); {then}"
+    return f"rang for only {rung} of {len(bells)} runs ({why}); {then} for the others"
 
 
 def _address(app: Celery) -> str:
     return str(app.conf.broker_write_url or app.conf.broker_url or "").rstrip("/")
 
 
-def _shares_the_database(app: Celery) -> bool:
-    # Our transport by alias publishes on the caller's own Django connection: no thread may stand between.
-    return _address(app).startswith("holdfast://")
-
-
-def _send_here(app: Celery, bells: list[Bell], timeout: float) -> int:
+def _send_here(app: Celery, bells: Sequence[Bell], timeout: float) -> int:
+    """On the calling thread: our transport by alias publishes on the caller's own Django connection."""
     with app.producer_or_acquire() as producer:
         return _send(app, producer, bells, time.monotonic() + timeout)
 
 
-def _send(app: Celery, producer: Any, bells: list[Bell], give_up: float) -> int:
-    plain = default_queue(app)
-    for rung, bell in enumerate(bells):
-        if time.monotonic() > give_up:
-            raise TimeoutError(f"{rung} of {len(bells)} messages sent in time")
-        target = bell.queue or plain
-        app.send_task(
-            TASK,
-            args=[str(bell.run_id)],
-            task_id=f"{bell.run_id}.{bell.delivery}",
-            producer=producer,
-            retry=False,
-            ignore_result=True,
-            priority=bell.priority or None,
-            shadow=f"graph:{bell.graph}",
-            argsrepr=f"<run={bell.run_id} thread={bell.thread_id}>",
-            kwargsrepr="{}",
-            time_limit=UNLIMITED,
-            soft_time_limit=UNLIMITED,
-            **_route(target, recovery=bell.recovery, named=bell.queue is not None),
-        )
+def _send_there(app: Celery, bells: Sequence[Bell], timeout: float) -> int:
+    return ringer().send(app, lambda producer, give_up: _send(app, producer, bells, give_up), timeout)
+
+
+def _send(app: Celery, producer: Any, bells: Sequence[Bell], give_up: float) -> int:
+    with _together(producer) if len(bells) > 1 else nullcontext():
+        for rung, bell in enumerate(bells):
+            if time.monotonic() > give_up:
+                raise TimeoutError(f"{rung} of {len(bells)} messages sent in time")
+            app.send_task(
+                TASK,
+                args=[str(bell.run_id)],
+                task_id=f"{bell.run_id}.{bell.delivery}",
+                producer=producer,
+                retry=False,
+                ignore_result=True,
+                priority=bell.priority or None,
+                shadow=f"graph:{bell.graph}",
+                argsrepr=f"<run={bell.run_id} thread={bell.thread_id}>",
+                kwargsrepr="{}",
+                time_limit=UNLIMITED,
+                soft_time_limit=UNLIMITED,
+                **_destination(app, bell),
+            )
     return len(bells)
 
 
-def _route(target: str, *, recovery: bool, named: bool) -> dict[str, Any]:
-    if recovery:
-        return {"queue": recovery_queue(target)}
-    return {"queue": target} if named else {}
+def _together(producer: Any) -> AbstractContextManager[Any]:
+    # From kombu 5.7 on: one round trip for all, where the transport knows how (Redis, and ours).
+    batch: AbstractContextManager[Any] = producer.batch() if hasattr(producer, "batch") else nullcontext()
+    return batch
 
 
-class _Ringer:
-    """A thread that talks to the broker, so that one which hangs costs the caller only the wait for it.
-
-    Its connection is its own, with limits on every wait: a broker that falls silent in the middle of a
-    conversation, as behind a firewall, would otherwise keep the thread for ever.
-    """
-
-    def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[tuple[Celery, list[Bell], float, queue.SimpleQueue[Any]]] = (
-            queue.SimpleQueue()
-        )
-        threading.Thread(target=self._run, name="holdfast-ringer", daemon=True).start()
-
-    def send(self, app: Celery, bells: list[Bell], timeout: float) -> int:
-        answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._jobs.put((app, bells, time.monotonic() + timeout, answer))
-        try:
-            outcome = answer.get(timeout=timeout)
-        except queue.Empty:
-            raise TimeoutError(f"the broker did not answer within {timeout} s") from None
-        if isinstance(outcome, Exception):
-            raise outcome
-        return int(outcome)
-
-    def _run(self) -> None:
-        connected: tuple[Celery, Any] | None = None
-        while True:
-            app, bells, give_up, answer = self._jobs.get()
-            if time.monotonic() > give_up:
-                continue  # the caller has gone
-            try:
-                if connected is not None and connected[0] is not app:
-                    _let_go(connected[1])
-                    connected = None
-                if connected is None:
-                    connected = (app, _producer(app, settings().RING_TIMEOUT))
-                answer.put(_send(app, connected[1], bells, give_up))
-            except Exception as error:  # noqa: BLE001 - handed to the caller
-                if connected is not None:
-                    _let_go(connected[1])
-                    connected = None
-                answer.put(error)
-
-
-def _producer(app: Celery, timeout: float) -> Any:
-    url = str(app.conf.broker_write_url or app.conf.broker_url or "")
-    limits = {
-        "redis": {"socket_timeout": timeout, "socket_connect_timeout": timeout},
-        "amqp": {"read_timeout": timeout, "write_timeout": timeout},
-    }
-    family = next((name for name in limits if name in url.partition(":")[0]), None)
-    family = "redis" if url.startswith(("valkey", "sentinel")) else family
-    connection = app.connection_for_write(
-        connect_timeout=timeout, transport_options=limits[family] if family else None
-    )
-    once = max(len(connection.alt) - 1, 0)  # each of several brokers once
-    connection.transport_options["max_retries"] = once
-    connection.ensure_connection(max_retries=once)
-    return app.amqp.Producer(connection, auto_declare=False)
-
-
-def _let_go(producer: Any) -> None:
-    try:
-        producer.connection.release()
-    except Exception as error:  # noqa: BLE001 - it is broken already
-        logger.debug("closing a broken connection: %s", error)
-
-
-_ringer: Final = PerProcess(_Ringer)
+def _destination(app: Celery, bell: Bell) -> dict[str, Any]:
+    if bell.recovery:
+        return {"queue": recovery_queue(bell.queue or default_queue(app))}
+    return {} if bell.queue is None else {"queue": bell.queue}

@@ -17,7 +17,9 @@ logger = logging.getLogger("holdfast.signals")
 
 run_settled = Signal()
 """Sent inside settle's transaction, with ``run``: what a receiver writes through the same alias commits with
-the run's end or not at all. A receiver that raises makes settle fail."""
+the run's end or not at all. A receiver that raises makes settle fail: another attempt, which executes nothing that
+is done, settles the run, or it is set aside after MAX_CRASHES. So does one that leaves the transaction idle for more
+than IDLE_IN_TRANSACTION seconds, as a call of another service may; ``transaction.on_commit`` is the place for those."""
 
 run_ended_by_sweep = Signal()
 """Sent after a run was ended from outside, with ``run``: by the sweep (deadline, cancel, too many deaths), or by

@@ -64,6 +64,20 @@ def latency(graph: str, count: int, pause: float) -> list[dict[str, float]]:
     return found
 
 
+def hand_in(graph: str, size: int, calls: int) -> list[dict[str, float]]:
+    """Enqueue ``size`` runs in each of the calls, for nobody; seconds by the clock and of this process's."""
+    requests = [Request(graph=graph, input={"text": "one"}, queue="nobody-consumes-this")] * size
+    found = []
+    for _ in range(calls):
+        clock, cpu = time.perf_counter(), time.process_time()
+        if size == 1:
+            holdfast.enqueue(graph, {"text": "one"}, queue="nobody-consumes-this")
+        else:
+            holdfast.enqueue_many(requests)
+        found.append({"clock": time.perf_counter() - clock, "cpu": time.process_time() - cpu})
+    return found
+
+
 def savers(rounds: int) -> dict[str, list[float]]:
     """Seconds a step with each saver, in turn; ten steps a round, in this process."""
     graph = chains.chain(10).compile()
@@ -98,4 +112,13 @@ def savers(rounds: int) -> dict[str, list[float]]:
 
 if __name__ == "__main__":
     Path(ends_path()).touch()
-    serve({"burst": burst, "enqueue": enqueue, "look": look, "latency": latency, "savers": savers})
+    serve(
+        {
+            "burst": burst,
+            "enqueue": enqueue,
+            "look": look,
+            "latency": latency,
+            "hand_in": hand_in,
+            "savers": savers,
+        }
+    )

@@ -40,6 +40,20 @@ def latency(graph: str, count: int, pause: float) -> list[dict[str, float]]:
     return found
 
 
+def hand_in(graph: str, size: int, calls: int) -> list[dict[str, float]]:
+    """Send ``size`` tasks in each of the calls, for nobody; seconds by the clock and of this process's."""
+    found = []
+    for _ in range(calls):
+        clock, cpu = time.perf_counter(), time.process_time()
+        with stock.app.producer_pool.acquire() as producer:
+            for _ in range(size):
+                stock.run.apply_async(
+                    (graph, {"text": "one"}), producer=producer, queue="nobody-consumes-this"
+                )
+        found.append({"clock": time.perf_counter() - clock, "cpu": time.process_time() - cpu})
+    return found
+
+
 if __name__ == "__main__":
     Path(ends_path()).touch()
-    serve({"setup": setup, "burst": burst, "latency": latency})
+    serve({"setup": setup, "burst": burst, "latency": latency, "hand_in": hand_in})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench.measures import idle, latency, memory, recovery, saver, throughput
+from bench.measures import handing_in, idle, latency, memory, recovery, saver, throughput
 from bench.order import Order
 from bench.report import Line
 
 MEASURES: dict[str, Callable[[Order], list[Line]]] = {
     "throughput": throughput.measure,
     "latency": latency.measure,
+    "handing_in": handing_in.measure,
     "memory": memory.measure,
     "idle": idle.measure,
     "saver": saver.measure,

@@ -1,7 +1,7 @@
-"""A person decides: the graph asks once, waits as long as it takes, and goes the way of the answer.
+"""A person decides: the graph asks, waits as long as it takes, and goes the way of the answer.
 
 Nothing is sent anywhere. Input: ``{"request": str, "amount": float}``; the answer is a bool, or a
-dict ``{"approved": bool, "note": str}``.
+dict ``{"approved": bool, "note": str}``. To anything else it asks again, saying what was unclear.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Approval(TypedDict, total=False):
 
 def read_answer(answer: Any) -> tuple[bool, str]:
     """An answer as (approved, note). Raises ValueError for what is neither yes nor no."""
-    note = ""
+    given, note = answer, ""
     if isinstance(answer, dict):
         note = str(answer.get("note", ""))
         answer = answer.get("approved")
@@ -39,13 +39,29 @@ def read_answer(answer: Any) -> tuple[bool, str]:
             return word in _YES, note
     if isinstance(answer, bool):
         return answer, note
-    raise ValueError(f"The answer {answer!r} is neither yes nor no; send true, false or {{'approved': …}}.")
+    raise ValueError(f"The answer {given!r} is neither yes nor no; send true, false or {{'approved': …}}.")
+
+
+def yes_or_no(question: dict[str, Any]) -> tuple[bool, str]:
+    """Ask until the answer is a yes or a no: (approved, note).
+
+    At each answer the node runs again from its top, and the earlier ``interrupt()`` calls return what they
+    were answered.
+    """
+    asked = question
+    while True:
+        try:
+            return read_answer(interrupt(asked))
+        except (
+            ValueError
+        ) as unclear:  # nothing broader: interrupt() leaves the node by an exception of its own
+            asked = {**question, "unclear": str(unclear)}
 
 
 def ask(state: Approval) -> dict[str, Any]:
-    """Put the question; the node runs again from its top when the answer comes."""
+    """Put the question."""
     question = {"question": f"Approve {state['request']!r}?", "amount": state.get("amount", 0.0)}
-    approved, note = read_answer(interrupt(question))
+    approved, note = yes_or_no(question)
     return {"approved": approved, "note": note}
 
 

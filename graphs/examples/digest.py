@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Required, TypedDict
 
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import CachePolicy, RetryPolicy, Send, interrupt
+from langgraph.types import CachePolicy, RetryPolicy, Send
 
 from holdfast.graphs.examples import documents, publishing
-from holdfast.graphs.examples.approval import read_answer
+from holdfast.graphs.examples.approval import yes_or_no
 from holdfast.graphs.examples.documents import Document, Skipped
 from holdfast.graphs.examples.model import ask, model_name
 from holdfast.graphs.registry import register
@@ -125,7 +125,7 @@ def approve(state: DigestState) -> dict[str, Any]:
         "skipped": state["skipped"],
         "preview": state["body"][:PREVIEW],
     }
-    approved, note = read_answer(interrupt(question))
+    approved, note = yes_or_no(question)
     return {
         "approved": approved,
         "outcome": "" if approved else f"not published{f': {note}' if note else ''}",

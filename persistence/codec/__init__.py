@@ -231,7 +231,12 @@ def _default(serializable: tuple[str, ...], ring: Keyring) -> Codec:
 
 def codec(extra: Iterable[Key | type] = ()) -> Codec:
     """The codec of the settings in force, with these (module, name) pairs too. Raises ConfigurationError."""
-    return _default(settings().SERIALIZABLE, keyring()).with_msgpack_allowlist(extra)
+    return _with(_default(settings().SERIALIZABLE, keyring()), frozenset(extra))
+
+
+@lru_cache(maxsize=256)  # making one takes longer than what most inputs are encoded in
+def _with(base: Codec, extra: frozenset[Key | type]) -> Codec:
+    return base.with_msgpack_allowlist(extra)
 
 
 def dumps(

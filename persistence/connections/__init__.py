@@ -6,6 +6,7 @@ lends one (``lending``).
 
 from __future__ import annotations
 
+from holdfast.persistence.connections.direct import Statement, run_in_savepoint, run_together
 from holdfast.persistence.connections.opening import Connection, connect, conninfo, guard_session
 from holdfast.persistence.connections.orm import (
     close_django_connections,
@@ -13,7 +14,7 @@ from holdfast.persistence.connections.orm import (
     is_lent,
     lending_django,
 )
-from holdfast.persistence.connections.outages import Patience, aexecuting, is_passing, retrying
+from holdfast.persistence.connections.outages import Patience, aexecuting, has_idled, is_passing, retrying
 from holdfast.persistence.connections.pools import Pool, close_pools, lending, pool
 from holdfast.persistence.connections.silence import hang_up, limit_waits, silent
 
@@ -21,6 +22,7 @@ __all__ = [
     "Connection",
     "Patience",
     "Pool",
+    "Statement",
     "aexecuting",
     "close_django_connections",
     "close_pools",
@@ -29,6 +31,7 @@ __all__ = [
     "drop_dead_django_connections",
     "guard_session",
     "hang_up",
+    "has_idled",
     "is_lent",
     "is_passing",
     "lending",
@@ -36,5 +39,7 @@ __all__ = [
     "limit_waits",
     "pool",
     "retrying",
+    "run_in_savepoint",
+    "run_together",
     "silent",
 ]

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import errors as pg
 
 from holdfast.conf import settings
-from holdfast.errors import DatabaseUnreachableError
+from holdfast.errors import OutageError
 from holdfast.persistence.connections.execution import aexecute
 from holdfast.persistence.connections.opening import Connection
 from holdfast.persistence.connections.pools import pool
@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 # The server is gone, going, not ready, full, or no longer the primary: another attempt may succeed.
 _PASSING_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "25006", "40P01", "40001"})
+_IDLED = "25P03"
+_IDLED_TEXT = "idle-in-transaction timeout"  # where libpq has only the server's words
 _FIRST_PAUSE = 0.02  # seconds
 _LONGEST_PAUSE = 0.5  # seconds
 
@@ -33,12 +35,27 @@ def is_passing(error: BaseException) -> bool:
     """Whether the error is the connection's or the server's, so that the statement may be repeated."""
     if isinstance(error, pg.InterfaceError):
         return True
-    if not isinstance(error, psycopg.Error):
+    if not isinstance(error, psycopg.Error) or has_idled(error):
         return False
     state = error.sqlstate
     if state is None:
         return isinstance(error, psycopg.OperationalError)
     return state.startswith("08") or state in _PASSING_STATES
+
+
+def has_idled(error: BaseException) -> bool:
+    """Whether the server ended the session because its transaction idled (R11): repeated, it would idle again.
+
+    Looks at what the error was raised from, too.
+    """
+    seen: set[int] = set()
+    each: BaseException | None = error
+    while each is not None and id(each) not in seen:
+        if isinstance(each, psycopg.Error) and (each.sqlstate == _IDLED or _IDLED_TEXT in str(each)):
+            return True
+        seen.add(id(each))
+        each = each.__cause__ or each.__context__
+    return False
 
 
 class Patience:
@@ -81,7 +98,7 @@ def retrying(alias: str, work: Callable[[Connection], T], *, seconds: float | No
 
     The work must be safe to repeat after a commit whose outcome is not known (R3), as upserts are. On a
     lent connection nothing is repeated, as its transaction is lost with it. Raises
-    DatabaseUnreachableError when the time is over; other errors at once.
+    OutageError when the time is over; other errors at once.
     """
     patience = Patience(seconds)
     while True:
@@ -140,6 +157,6 @@ def _may_repeat(alias: str, error: psycopg.Error) -> bool:
 
 
 def _give_up(alias: str, patience: Patience, error: psycopg.Error) -> NoReturn:
-    raise DatabaseUnreachableError(
+    raise OutageError(
         f"The database {alias!r} did not answer for {patience.seconds:g} s: {str(error).strip()}", alias=alias
     ) from error

@@ -28,11 +28,11 @@ from holdfast.persistence.ledger.attempts import (
     settle,
     wants_solitude,
 )
+from holdfast.persistence.ledger.inserts import Inserted, insert, insert_alone, stands_alone
 from holdfast.persistence.ledger.requests import (
-    Inserted,
     answer,
     get,
-    insert,
+    glance,
     request_cancel,
     requeue_updated,
     retry,
@@ -40,7 +40,7 @@ from holdfast.persistence.ledger.requests import (
     runs,
     steps,
 )
-from holdfast.persistence.ledger.rows import bell
+from holdfast.persistence.ledger.rows import bell, first_bell
 from holdfast.persistence.ledger.statements import (
     DATABASE_ERRORS,
     alias,
@@ -79,14 +79,17 @@ __all__ = [
     "bells",
     "claim",
     "drop_stale_requests",
+    "first_bell",
     "fork_thread",
     "freed_thread",
     "get",
+    "glance",
     "graph_of",
     "hand_over",
     "has_state",
     "holder",
     "insert",
+    "insert_alone",
     "is_lost",
     "lock_thread",
     "outlasting",
@@ -104,6 +107,7 @@ __all__ = [
     "roll_back",
     "runs",
     "settle",
+    "stands_alone",
     "steps",
     "sweep_deadlines",
     "sweep_lost",

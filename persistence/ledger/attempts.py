@@ -10,7 +10,8 @@ from psycopg.types.json import Jsonb
 
 from holdfast import faults
 from holdfast.conf import settings
-from holdfast.errors import LeaseLostError
+from holdfast.errors import IdleInTransactionError, LeaseLostError
+from holdfast.persistence.connections import has_idled
 from holdfast.persistence.ids import RunId, ThreadId, Token
 from holdfast.persistence.ledger.rows import (
     Row,
@@ -185,7 +186,17 @@ def _end(
                 faults.point("settle-in-transaction")
         return row
 
-    row = retried(end)
+    try:
+        row = retried(end)
+    except DATABASE_ERRORS as error:
+        if inside is None or not has_idled(error):
+            raise
+        raise IdleInTransactionError(
+            "A receiver of run_settled left settle's transaction idle for more than "
+            f"{settings().IDLE_IN_TRANSACTION:g} s, and the database ended it (HOLDFAST['IDLE_IN_TRANSACTION']). "
+            f"Run {claim.run.id} is not settled; another attempt settles it. Do slow work after the commit.",
+            setting="IDLE_IN_TRANSACTION",
+        ) from error
     faults.point("settle-after-commit")
     if row is None:
         raise LeaseLostError(

@@ -1,94 +1,43 @@
-"""What people ask of the ledger: new runs, readings, answers, retries, the wish to cancel."""
+"""What people ask of the ledger: readings, answers, retries, the wish to cancel."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, NamedTuple
-from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from holdfast.errors import RunNotFoundError, ThreadBusyError
-from holdfast.persistence.ids import RunId, ThreadId
+from holdfast.errors import RunNotFoundError
+from holdfast.persistence.ids import RunId
 from holdfast.persistence.ledger.rows import Row, as_run, first, question_row
 from holdfast.persistence.ledger.statements import (
     DATABASE_ERRORS,
     alias,
     execute,
+    execute_direct,
     retried,
     savepoint,
     sqlstate,
 )
 from holdfast.persistence.models.runs import RunRow, RunStatus, Step
-from holdfast.persistence.records import NewRun, Run, StepRecord
-
-
-class Inserted(NamedTuple):
-    """What ``insert`` did: ``created`` is False when the idempotency key had made the run before."""
-
-    run: Run
-    request_hash: str
-    created: bool
-
-
-def insert(new: NewRun) -> Inserted:
-    """Insert a run in the caller's transaction. Raises ThreadBusyError under the strategy ``reject``."""
-    parameters = {
-        **{name: getattr(new, name) for name in ("id", "thread_id", "graph", "version", "priority", "queue")},
-        **{name: getattr(new, name) for name in ("multitask_strategy", "idempotency_key", "request_hash")},
-        **{
-            name: getattr(new, name)
-            for name in ("delay", "due_at", "max_crashes", "deadline_delay", "deadline_at")
-        },
-        "input_type": new.input[0],
-        "input": new.input[1],
-        "context_type": new.context[0],
-        "context": new.context[1],
-        "config": Jsonb(new.config),
-        "metadata": Jsonb(new.metadata),
-    }
-    if new.multitask_strategy != "enqueue":
-        execute("run_lock_thread", {"thread_id": new.thread_id})
-    while True:  # at most twice in practice: retention deleted the thread between the two looks
-        if rows := execute("run_insert", parameters):
-            break
-        if new.idempotency_key is not None and (earlier := _by_key(new.idempotency_key)):
-            # The statement has made the thread before it met the key; one of our own naming nobody knows.
-            execute("thread_drop", {"thread_id": new.thread_id})
-            return Inserted(as_run(earlier), earlier["request_hash"], False)
-        if new.multitask_strategy == "reject" and (busy := _unfinished(new.thread_id)):
-            raise ThreadBusyError(
-                f"Thread {new.thread_id!r} has the unfinished run {busy}, and the strategy is 'reject'.",
-                thread_id=new.thread_id,
-                run_id=busy,
-            )
-    if new.multitask_strategy in {"interrupt", "rollback"}:
-        execute(
-            "run_displace",
-            {"id": new.id, "thread_id": new.thread_id, "rollback": new.multitask_strategy == "rollback"},
-        )
-    return Inserted(as_run(rows[0]), new.request_hash, True)
-
-
-def _by_key(key: str) -> Row | None:
-    return first(_select("idempotency_key", key))
-
-
-def _unfinished(thread_id: ThreadId) -> UUID | None:
-    unfinished = [RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.INTERRUPTED]
-    rows = RunRow.objects.using(alias()).filter(thread_id=thread_id, status__in=unfinished)
-    return rows.order_by("created_at").values_list("id", flat=True).first()
-
-
-def _select(column: str, value: Any) -> list[Row]:
-    return [dict(row) for row in RunRow.objects.using(alias()).filter(**{column: value}).values()]
+from holdfast.persistence.records import Run, StepRecord
 
 
 def get(run_id: RunId) -> Run:
     """Read a run. Raises RunNotFoundError."""
-    if not (rows := _select("id", run_id)):
-        raise RunNotFoundError(f"There is no run {run_id}.", run_id=run_id)
+    if not (rows := execute_direct("run_get", {"id": run_id})):
+        raise _not_found(run_id)
     return as_run(rows[0])
+
+
+def glance(run_id: RunId) -> tuple[RunStatus, int]:
+    """Its status and how often it was claimed: what changes whenever anything does. Raises RunNotFoundError."""
+    if not (rows := execute_direct("run_glance", {"id": run_id})):
+        raise _not_found(run_id)
+    return RunStatus(rows[0]["status"]), rows[0]["deliveries"]
+
+
+def _not_found(run_id: RunId) -> RunNotFoundError:
+    return RunNotFoundError(f"There is no run {run_id}.", run_id=run_id)
 
 
 def runs(

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from holdfast.persistence.models.runs import RunStatus
-from holdfast.persistence.records import Bell, Question, Run, Typed
+from holdfast.persistence.records import Bell, NewRun, Question, Run, Typed
 
 Row = dict[str, Any]
 
@@ -43,6 +43,26 @@ def as_run(row: Row) -> Run:
         ),
         stored_input=as_typed(row, "input"),
         stored_result=as_typed(row, "result") if row["result_type"] else None,
+    )
+
+
+def as_new_run(new: NewRun, row: Row) -> Run:
+    """The run that has just been inserted; the row tells what the database decided."""
+    return Run(
+        **{name: getattr(new, name) for name in ("id", "graph", "version", "thread_id", "queue", "priority")},
+        **{name: row[name] for name in ("created_at", "not_before", "deadline")},
+        idempotency_key=new.idempotency_key,
+        started_at=None,
+        finished_at=None,
+        deliveries=0,
+        crashes=0,
+        owner=None,
+        status=RunStatus.QUEUED,
+        metadata=new.metadata,
+        error=None,
+        questions=(),
+        stored_input=Typed(type=new.input[0], data=new.input[1], graph=new.graph, version=new.version),
+        stored_result=None,
     )
 
 
@@ -91,6 +111,19 @@ def bell(run: Run) -> Bell:
         queue=run.queue,
         priority=run.priority,
         recovery=run.deliveries > 0,
+    )
+
+
+def first_bell(new: NewRun) -> Bell:
+    """The bell of a run that is going to be inserted, and claimable from then on."""
+    return Bell(
+        run_id=new.id,
+        thread_id=new.thread_id,
+        graph=new.graph,
+        delivery=1,
+        queue=new.queue,
+        priority=new.priority,
+        recovery=False,
     )
 
 

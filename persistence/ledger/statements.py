@@ -18,8 +18,8 @@ from django.db import DatabaseError, InterfaceError, connections, transaction
 from psycopg.rows import dict_row
 
 from holdfast.conf import settings
-from holdfast.errors import DatabaseUnreachableError
-from holdfast.persistence.connections import Patience, is_passing, pool
+from holdfast.errors import OutageError
+from holdfast.persistence.connections import Patience, Statement, is_passing, pool, run_together
 from holdfast.persistence.ledger.rows import Row
 from holdfast.persistence.sql import query
 
@@ -87,7 +87,7 @@ def execute(name: str, parameters: Mapping[str, Any] | None = None) -> list[Row]
 
     ``busy_seconds``, which says when a bell that is stamped now is due again (R16), any statement may name.
     """
-    parameters = {"busy_seconds": settings().BELL_BUSY, **(parameters or {})}
+    parameters = _completed(parameters)
     if _on_pool.get():
         with pool(alias()).connection() as connection:
             try:
@@ -105,11 +105,27 @@ def execute(name: str, parameters: Mapping[str, Any] | None = None) -> list[Row]
         return [dict(zip(names, row, strict=True)) for row in django_cursor.fetchall()]
 
 
+def statement(name: str, parameters: Mapping[str, Any]) -> Statement:
+    """The named statement, to be run together with others on Django's connection."""
+    return Statement(query(name), _completed(parameters))
+
+
+def execute_direct(name: str, parameters: Mapping[str, Any]) -> list[Row]:
+    """As ``execute``, and prepared on Django's connection too. For what is run often and names its columns."""
+    if _on_pool.get():
+        return execute(name, parameters)
+    return run_together(alias(), statement(name, parameters))[0]
+
+
+def _completed(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {"busy_seconds": settings().BELL_BUSY, **(parameters or {})}
+
+
 def retried(statement: Callable[[], T]) -> T:
     """Repeat over a lost connection, for up to a lease, or ``outlasting`` (R3). Only for what may be repeated.
 
     Inside somebody's transaction nothing is repeated: the transaction is lost with its connection. Raises
-    DatabaseUnreachableError when the time is over.
+    OutageError when the time is over.
     """
     patience = Patience()
     while True:
@@ -126,7 +142,7 @@ def retried(statement: Callable[[], T]) -> T:
                 if _answers_again.get()():
                     patience = Patience()
                     continue
-                raise DatabaseUnreachableError(
+                raise OutageError(
                     f"The database {alias()!r} did not answer for {patience.seconds:g} s: {str(error).strip()}",
                     alias=alias(),
                 ) from error

@@ -8,7 +8,8 @@ SELECT id FROM holdfast_thread WHERE id = %(thread_id)s FOR NO KEY UPDATE;
 
 -- name: run_insert
 -- Makes the thread if it is new, holds it against retention (R20), and inserts the run. No row: the
--- idempotency key is taken, the strategy refuses, or retention has just deleted the thread.
+-- idempotency key is taken, the strategy refuses, or retention has just deleted the thread. What it
+-- returns is what the caller does not know.
 WITH made AS (
     INSERT INTO holdfast_thread (id, created_at) VALUES (%(thread_id)s::text, holdfast_now())
     ON CONFLICT DO NOTHING RETURNING id
@@ -16,6 +17,8 @@ WITH made AS (
     SELECT id FROM holdfast_thread WHERE id = %(thread_id)s::text FOR KEY SHARE
 ), moment AS MATERIALIZED (
     SELECT holdfast_now() AS now
+), due AS MATERIALIZED (
+    SELECT now, coalesce(%(due_at)s::timestamptz, now + make_interval(secs => %(delay)s)) AS at FROM moment
 )
 INSERT INTO holdfast_run (
     id, thread_id, graph, version, status, input_type, input, context_type, context, config, metadata,
@@ -23,24 +26,69 @@ INSERT INTO holdfast_run (
     rung_at, rings, bell_at, holds_thread, deliveries, crashes, max_crashes, draining
 )
 SELECT
-    %(id)s, thread.id, %(graph)s, %(version)s, 'queued', %(input_type)s, %(input)s, %(context_type)s,
+    %(id)s, %(thread_id)s::text, %(graph)s, %(version)s, 'queued', %(input_type)s, %(input)s, %(context_type)s,
     %(context)s, %(config)s, %(metadata)s, %(priority)s, %(queue)s, %(multitask_strategy)s::text,
     %(idempotency_key)s, %(request_hash)s, due.at,
-    coalesce(%(deadline_at)s, moment.now + make_interval(secs => %(deadline_delay)s)), moment.now,
-    CASE WHEN due.at <= moment.now THEN moment.now END, CASE WHEN due.at <= moment.now THEN 1 ELSE 0 END,
-    CASE WHEN due.at <= moment.now THEN moment.now + make_interval(secs => %(busy_seconds)s) ELSE due.at END,
+    coalesce(%(deadline_at)s::timestamptz, due.now + make_interval(secs => %(deadline_delay)s)), due.now,
+    CASE WHEN due.at <= due.now THEN due.now END, CASE WHEN due.at <= due.now THEN 1 ELSE 0 END,
+    CASE WHEN due.at <= due.now THEN due.now + make_interval(secs => %(busy_seconds)s) ELSE due.at END,
     false, 0, 0, %(max_crashes)s, false
-FROM (SELECT id FROM made UNION SELECT id FROM held) AS thread
-CROSS JOIN moment
-CROSS JOIN LATERAL (
-    SELECT coalesce(%(due_at)s, moment.now + make_interval(secs => %(delay)s)) AS at
-) AS due
-WHERE %(multitask_strategy)s::text <> 'reject' OR NOT EXISTS (
-    SELECT FROM holdfast_run o
-    WHERE o.thread_id = %(thread_id)s::text AND o.status IN ('queued', 'running', 'interrupted')
-)
+FROM due
+WHERE (EXISTS (SELECT FROM made) OR EXISTS (SELECT FROM held))
+    AND (%(multitask_strategy)s::text <> 'reject' OR NOT EXISTS (
+        SELECT FROM holdfast_run o
+        WHERE o.thread_id = %(thread_id)s::text AND o.status IN ('queued', 'running', 'interrupted')
+    ))
 ON CONFLICT (idempotency_key) DO NOTHING
-RETURNING *;
+RETURNING id, created_at, not_before, deadline;
+
+-- name: run_insert_many
+-- The same for any number of runs of the strategy `enqueue`, given as a list of JSON objects; bytes stand
+-- in them as bytea's text. Threads are locked before runs and in one order everywhere (R20), and so are
+-- the idempotency keys. Missing from its rows are the runs whose key is taken, by an earlier one of the
+-- list too, and those whose thread retention has just deleted. (For one run it takes twice as long to plan
+-- as the statement for one.)
+WITH given AS MATERIALIZED (
+    SELECT run.*, row_number() OVER () AS place
+    FROM json_to_recordset(%(runs)s::json) AS run (
+        id uuid, thread_id text, graph text, version text, input_type text, input bytea, context_type text,
+        context bytea, config jsonb, metadata jsonb, priority smallint, queue text, multitask_strategy text,
+        idempotency_key text, request_hash text, delay double precision, due_at timestamptz,
+        deadline_delay double precision, deadline_at timestamptz, max_crashes smallint
+    )
+), made AS (
+    INSERT INTO holdfast_thread (id, created_at)
+    SELECT thread_id, holdfast_now() FROM (SELECT DISTINCT thread_id FROM given ORDER BY thread_id) AS wanted
+    ON CONFLICT DO NOTHING RETURNING id
+), held AS MATERIALIZED (
+    SELECT id FROM holdfast_thread WHERE id IN (SELECT thread_id FROM given) ORDER BY id FOR KEY SHARE
+), moment AS MATERIALIZED (
+    SELECT holdfast_now() AS now
+), due AS MATERIALIZED (
+    SELECT given.*, moment.now, coalesce(given.due_at, moment.now + make_interval(secs => given.delay)) AS at
+    FROM given CROSS JOIN moment
+    WHERE given.thread_id IN (SELECT id FROM made UNION ALL SELECT id FROM held)
+)
+INSERT INTO holdfast_run (
+    id, thread_id, graph, version, status, input_type, input, context_type, context, config, metadata,
+    priority, queue, multitask_strategy, idempotency_key, request_hash, not_before, deadline, created_at,
+    rung_at, rings, bell_at, holds_thread, deliveries, crashes, max_crashes, draining
+)
+SELECT
+    id, thread_id, graph, version, 'queued', input_type, input, context_type, context, config, metadata,
+    priority, queue, multitask_strategy, idempotency_key, request_hash, at,
+    coalesce(deadline_at, now + make_interval(secs => deadline_delay)), now,
+    CASE WHEN at <= now THEN now END, CASE WHEN at <= now THEN 1 ELSE 0 END,
+    CASE WHEN at <= now THEN now + make_interval(secs => %(busy_seconds)s) ELSE at END,
+    false, 0, 0, max_crashes, false
+FROM due
+ORDER BY idempotency_key, place
+ON CONFLICT (idempotency_key) DO NOTHING
+RETURNING id, created_at, not_before, deadline;
+
+-- name: run_of_keys
+-- The runs that idempotency keys have made.
+SELECT * FROM holdfast_run WHERE idempotency_key = ANY(%(keys)s::text[]);
 
 -- name: run_displace
 -- Asks every unfinished run of the thread but the new one to end (strategies interrupt and rollback).
@@ -49,6 +97,17 @@ SELECT id, %(rollback)s, 'displaced by run ' || (%(id)s::uuid)::text, holdfast_n
 FROM holdfast_run
 WHERE thread_id = %(thread_id)s::text AND id <> %(id)s::uuid AND status IN ('queued', 'running', 'interrupted')
 ON CONFLICT (run_id) DO UPDATE SET rollback = holdfast_cancel_request.rollback OR excluded.rollback;
+
+-- name: run_get
+-- What a reading of a run shows.
+SELECT id, graph, version, thread_id, status, queue, priority, metadata, idempotency_key, created_at, not_before,
+    deadline, started_at, finished_at, deliveries, crashes, owner, error, questions, input_type, input,
+    result_type, result
+FROM holdfast_run WHERE id = %(id)s;
+
+-- name: run_glance
+-- Whether a run is worth reading again, for who waits for it.
+SELECT status, deliveries FROM holdfast_run WHERE id = %(id)s;
 
 -- name: run_answer
 -- Records the answers and queues the run (P13), if it still asks just what it asked when they were given.

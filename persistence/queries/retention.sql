@@ -89,16 +89,32 @@ SELECT EXISTS (
 );
 
 -- name: retention_thin
--- Keeps the newest %(keep)s root checkpoints of a thread and what belongs to them: the parent of one
+-- Keeps the newest %(keep)s root checkpoints of a thread, and the one that the last run to enter it began
+-- on, which a rollback leads back to, unless that run succeeded. And what belongs to them: the parent of one
 -- that predates version 4, whose pending sends stand there; the namespaces of the subgraph calls that
 -- started from a kept root, or from one that nobody knows; of a subgraph with a memory of its own,
 -- whose namespace has no task id, everything since the oldest kept root, and the state it had then.
 -- The rest of the checkpoints goes, with its writes; a kept checkpoint whose parent goes has none.
-WITH newest AS MATERIALIZED (
-    SELECT checkpoint_id, parent_checkpoint_id, (checkpoint ->> 'v')::int AS v
-    FROM checkpoints
-    WHERE thread_id = %(thread_id)s::text AND checkpoint_ns = ''
-    ORDER BY checkpoint_id DESC LIMIT %(keep)s::int
+-- A run may be writing meanwhile. A checkpoint in flight refers to values of its parent; that is the newest
+-- that this statement sees, which stays, or one in flight itself, whose own values nobody sees yet.
+WITH last_entry AS MATERIALIZED (
+    SELECT e.checkpoint_id, r.status
+    FROM holdfast_run r JOIN holdfast_entry e ON e.run_id = r.id
+    WHERE r.thread_id = %(thread_id)s::text ORDER BY e.checkpoint_id DESC LIMIT 1
+), newest AS MATERIALIZED (
+    (
+        SELECT checkpoint_id, parent_checkpoint_id, (checkpoint ->> 'v')::int AS v
+        FROM checkpoints
+        WHERE thread_id = %(thread_id)s::text AND checkpoint_ns = ''
+        ORDER BY checkpoint_id DESC LIMIT %(keep)s::int
+    ) UNION (
+        SELECT c.checkpoint_id, c.parent_checkpoint_id, (c.checkpoint ->> 'v')::int
+        FROM last_entry JOIN checkpoints c
+            ON c.thread_id = %(thread_id)s::text AND c.checkpoint_ns = ''
+            AND c.checkpoint_id < last_entry.checkpoint_id
+        WHERE last_entry.status <> 'succeeded'
+        ORDER BY c.checkpoint_id DESC LIMIT 1
+    )
 ), kept AS MATERIALIZED (
     SELECT checkpoint_id FROM newest
     UNION SELECT parent_checkpoint_id FROM newest WHERE v < 4 AND parent_checkpoint_id IS NOT NULL

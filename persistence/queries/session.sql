@@ -1,4 +1,4 @@
--- What a connection is told, or asked, before anything else (connections/opening.py, checks.py).
+-- What a connection is told, or asked, before anything else (connections/, checks.py).
 
 -- name: session_guard
 -- The limits of R11 and the isolation of R2, where the server knows the setting.
@@ -24,3 +24,19 @@ SELECT name FROM unnest(%(names)s::text[]) AS name WHERE to_regclass(quote_ident
 SELECT asked.pid
 FROM unnest(%(pids)s::int[]) AS asked (pid) LEFT JOIN pg_stat_activity a ON a.pid = asked.pid
 WHERE a.pid IS NULL OR a.state IN ('idle', 'idle in transaction', 'idle in transaction (aborted)');
+
+-- name: session_pid
+-- The session that executes this; behind a pooler it is not the one that was opened.
+SELECT pg_backend_pid();
+
+-- name: session_savepoint
+-- Before what the caller's transaction is to outlive (connections/direct.py).
+SAVEPOINT holdfast;
+
+-- name: session_savepoint_rollback
+-- As if that had not been tried.
+ROLLBACK TO SAVEPOINT holdfast;
+
+-- name: session_savepoint_release
+-- It is behind us.
+RELEASE SAVEPOINT holdfast;

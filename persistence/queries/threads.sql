@@ -121,6 +121,13 @@ WITH used AS MATERIALIZED (
 )
 SELECT count(*) AS blobs FROM gone;
 
+-- name: thread_drop_each
+-- As thread_drop, of any number of threads.
+DELETE FROM holdfast_thread t
+WHERE t.id = ANY(%(thread_ids)s::text[])
+  AND NOT EXISTS (SELECT FROM holdfast_run r WHERE r.thread_id = t.id)
+  AND NOT EXISTS (SELECT FROM checkpoints c WHERE c.thread_id = t.id);
+
 -- name: thread_drop
 -- The row of a thread of which nothing is left.
 DELETE FROM holdfast_thread t

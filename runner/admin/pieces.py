@@ -47,6 +47,11 @@ def short(identifier: object) -> SafeString:
     return format_html('<span class="holdfast-id" title="{}">{}</span>', whole, shown)
 
 
+def stacked(upper: object, lower: object) -> SafeString:
+    """Two lines of one cell."""
+    return format_html('{}<div class="holdfast-under">{}</div>', upper, lower)
+
+
 def listing(model: str, shown: object, **filters: object) -> SafeString:
     """A link to a list with filters."""
     url = reverse(f"admin:{APP}_{model}_changelist")

@@ -14,6 +14,7 @@ import psycopg
 
 from holdfast.runner.broker.address import Address
 from holdfast.runner.broker.errors import BrokerConnectionError, BrokerSchemaError
+from holdfast.runner.broker.outgoing import Outgoing, publishing
 from holdfast.runner.broker.sql import query
 
 
@@ -28,6 +29,15 @@ def on_commit(address: Address, action: Callable[[], None]) -> None:
     connection = address.django()
     if connection.in_atomic_block:
         connection.on_commit(action, robust=True)
+
+
+def publish(address: Address, messages: list[Outgoing]) -> None:
+    """Put messages in their queues, all or none. Raises BrokerConnectionError, BrokerSchemaError."""
+    from holdfast.persistence.connections import Statement, run_together
+
+    assert address.alias is not None
+    with _told(address):
+        run_together(address.alias, Statement(*publishing(messages)))
 
 
 def rows(address: Address, name: str, parameters: dict[str, Any] | None) -> list[tuple[Any, ...]]:
@@ -46,6 +56,12 @@ def count(address: Address, name: str, parameters: dict[str, Any] | None) -> int
 
 @contextmanager
 def _cursor(address: Address) -> Iterator[Any]:
+    with _told(address), address.django().cursor() as cursor:
+        yield cursor
+
+
+@contextmanager
+def _told(address: Address) -> Iterator[None]:
     from django.db import InterfaceError, OperationalError, ProgrammingError
 
     connection = address.django()
@@ -53,8 +69,7 @@ def _cursor(address: Address) -> Iterator[Any]:
     if alone and connection.errors_occurred and not connection.is_usable():
         connection.close()
     try:
-        with connection.cursor() as cursor:
-            yield cursor
+        yield
     except (OperationalError, InterfaceError) as error:
         if alone:
             connection.close()  # the next attempt opens a new one

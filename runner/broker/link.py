@@ -15,6 +15,7 @@ from holdfast.runner.broker import django_publisher
 from holdfast.runner.broker.address import Address
 from holdfast.runner.broker.errors import BrokerConnectionError
 from holdfast.runner.broker.holding import Held, Holding, holding
+from holdfast.runner.broker.outgoing import Outgoing, as_parameters, collected
 from holdfast.runner.broker.session import Session
 
 ATTEMPTS = 5
@@ -113,14 +114,16 @@ class Link:
             return session.count(name, parameters)
         return django_publisher.count(self.address, name, parameters)
 
-    def publish(self, parameters: dict[str, Any]) -> None:
-        """Put a message in its queues, within the caller's transaction if it is one of the alias."""
+    def publish(self, messages: list[Outgoing]) -> None:
+        """Put messages in their queues, within the caller's transaction if it is one of the alias."""
         if self._deferred:
             self._declare_deferred()
+        if self.address.alias is not None and collected(self.address.alias, messages):
+            return
         if (session := self._way(transactional=True)) is not None:
-            session.rows("publish", parameters)
+            session.rows("publish", as_parameters(messages))
         else:
-            django_publisher.rows(self.address, "publish", parameters)
+            django_publisher.publish(self.address, messages)
 
     def declare(self, name: str, parameters: dict[str, Any]) -> None:
         """Write a queue or a binding, never inside the caller's transaction.

@@ -92,6 +92,11 @@ class Session:
             self.start: datetime = row[1]
             if not row[2]:
                 self._make_schema()
+            if self.shared_by_a_pooler():
+                self._connection.prepare_threshold = None
+            else:
+                self._connection.prepare_threshold = 0
+                self.rows("settle_in")
         except BaseException:  # a session that is not whole is nobody's
             self.close()
             raise

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import psycopg
 from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -22,14 +21,12 @@ from holdfast.conf import settings
 from holdfast.errors import DatabaseUnreachableError, EffectRefusedError, IdleInTransactionError
 from holdfast.faults import point
 from holdfast.persistence import effects as ledger
-from holdfast.persistence.connections import Patience, is_lent
+from holdfast.persistence.connections import Patience, has_idled, is_lent
 from holdfast.runner.effects.identity import CurrentEffect, Place, enclosing_effect, executing
 from holdfast.runner.effects.steps import dumps, loads
 from holdfast.runner.runs.attempt import Attempt
 
 logger = logging.getLogger("holdfast.effects")
-
-_IDLE_IN_TRANSACTION = "25P03"
 
 
 class _AlreadyRecordedError(Exception):
@@ -64,7 +61,7 @@ def transactional(place: Place, attempt: Attempt, effect: CurrentEffect, body: C
                 if not _session_died(error, used):
                     raise
                 connection.close()
-                if _idled(error):
+                if has_idled(error):
                     raise _idled_error(place) from error
                 logger.warning("%s: %s; looking in the ledger", place.call.function, str(error).strip())
                 if not patience.wait():
@@ -125,22 +122,6 @@ def _refuse_if_nested(connection: BaseDatabaseWrapper, place: Place) -> None:
     raise EffectRefusedError(
         f"The transactional effect {place.call.function} cannot be executed here: {reason}.",
         function=place.call.function,
-    )
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _idled(error: BaseException) -> bool:
-    return any(
-        isinstance(each, psycopg.Error)
-        and (each.sqlstate == _IDLE_IN_TRANSACTION or "idle-in-transaction timeout" in str(each))
-        for each in _chain(error)
     )
 
 

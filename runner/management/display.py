@@ -1,16 +1,19 @@
 """The terminal's common forms: colours, durations, tables, checked lines, and the banner of ``up``.
 
-Everything that a graph or a user wrote is shown as text, never as markup.
+Everything that a graph or a user wrote is shown as text, never as markup, and never as the terminal's orders.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.panel import Panel
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -38,9 +41,22 @@ LONGEST_VALUE: Final = 2000
 """Characters of a result that are shown; ``--json`` shows all."""
 
 
+_ORDERS: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+"""Control characters, of which a terminal makes titles, colours and clipboards; rich writes its own apart."""
+
+
+class _Terminal(Console):
+    """Shows U+FFFD in place of each control character that stands in a text: an error may quote anybody."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """The segments of the renderable, made harmless."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=_ORDERS.sub("\ufffd", segment.text))
+
+
 def console() -> Console:
     """The terminal; honours NO_COLOR, and its width when it has one."""
-    return Console(highlight=False)
+    return _Terminal(highlight=False)
 
 
 def status(text: str) -> Text:

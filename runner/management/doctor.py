@@ -140,14 +140,15 @@ def _database() -> Finding:
 def _migrations() -> Finding:
     from django.db.migrations.executor import MigrationExecutor
 
+    from holdfast.persistence.trouble import migrate_command
+
     executor = MigrationExecutor(connections[settings().DATABASE])
     targets = [key for key in executor.loader.graph.leaf_nodes() if key[0].startswith("holdfast_")]
     missing = [migration for migration, _ in executor.migration_plan(targets)]
     if missing:
         names = ", ".join(f"{migration.app_label}.{migration.name}" for migration in missing)
-        return Finding(
-            part="migrations", verdict="wrong", detail=f"missing: {names}", mend="run `manage.py migrate`"
-        )
+        mend = f"run `{migrate_command(settings().DATABASE)}`"
+        return Finding(part="migrations", verdict="wrong", detail=f"missing: {names}", mend=mend)
     return Finding(part="migrations", verdict="ok", detail="all applied")
 
 

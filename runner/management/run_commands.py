@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from holdfast.conf import settings
 from holdfast.errors import UnknownQuestionError
 from holdfast.runner.management.bootstrap import ready
 from holdfast.runner.management.reading import read_id, read_json, read_object, read_time
@@ -77,7 +78,7 @@ def enqueue(
         version=version,
         **request,
     )
-    tell(run, "accepted", watching=watching, as_json=as_json)
+    tell(run, f"accepted, now {run.status}", watching=watching, as_json=as_json)
 
 
 def runs(
@@ -185,7 +186,7 @@ def resume(
                 asked=asked,
             )
     run = api.resume(identity, {question: value} if question else value)
-    tell(run, "answered", watching=watching, as_json=as_json)
+    tell(run, f"answered, now {run.status}", watching=watching, as_json=as_json)
 
 
 def cancel(
@@ -203,7 +204,14 @@ def cancel(
     ready()
     from holdfast.runner import api
 
-    tell(api.cancel(identity, rollback=rollback), "asked to end", as_json=as_json)
+    run = api.cancel(identity, rollback=rollback)
+    if run.status.ended:
+        done = str(run.status)
+    elif rollback:
+        done = f"still {run.status}: it is taken from its worker at once, and undone"
+    else:
+        done = f"still {run.status}: it stops at its next step, and after {settings().GRACE:g} s in any case"
+    tell(run, done, as_json=as_json)
 
 
 def retry(run_id: Id, watching: Watch = False, as_json: AsJson = False) -> None:

@@ -24,7 +24,7 @@ def tell(run: Any, done: str, *, watching: bool = False, as_json: bool) -> None:
     else:
         out = display.console()
         out.print(f"{run.id}", style="bold", end="  ", markup=False)
-        out.print(f"{run.graph}, {done}, now {run.status}", style="dim", markup=False)
+        out.print(f"{run.graph}, {done}", style="dim", markup=False)
 
 
 def follow_to_the_end(run_id: UUID, *, timeout: float | None, as_json: bool) -> None:

@@ -32,9 +32,10 @@ def cancel(run_id: RunId, *, rollback: bool = False) -> Run:
 
 def apply() -> None:
     """End those of the runs asked for that nobody executes, now and not at the next sweep."""
-    for run in ledger.apply_cancels():
+    ended = ledger.apply_cancels()
+    for run in ended:
         announce(run)
-        dispatch.ring_all(ledger.freed_thread(run.thread_id))
+    sweep.ring_for_next(ended)
     sweep.roll_back()
 
 

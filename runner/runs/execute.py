@@ -16,7 +16,7 @@ from langgraph.pregel import Pregel
 from langgraph.types import Command, Interrupt
 
 from holdfast import faults
-from holdfast.errors import DatabaseUnreachableError, LeaseLostError
+from holdfast.errors import LeaseLostError, OutageError
 from holdfast.graphs import registry
 from holdfast.graphs.spec import GraphSpec
 from holdfast.persistence import DjangoCache, DjangoSaver, DjangoStore, codec, ledger
@@ -60,7 +60,7 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
             outcome = Finished(values=stream.latest)
             if stream.interrupts:
                 outcome = Interrupted(interrupts=tuple(stream.interrupts), spec=spec)
-    except (GraphDrained, DatabaseUnreachableError):
+    except (GraphDrained, OutageError):
         # An outage that outlasts a lease is no fault of the run's: whoever reaches the database goes on.
         return Drained()
     except BaseException as error:  # the task's boundary: whatever a graph raises, an exit too, fails its run

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from django.db import connections
 
 from holdfast.conf import settings
-from holdfast.errors import DatabaseUnreachableError, LeaseLostError
+from holdfast.errors import LeaseLostError, OutageError
 from holdfast.persistence import ledger
 from holdfast.persistence.connections import limit_waits
 from holdfast.persistence.records import Beat, Session
@@ -96,8 +96,8 @@ class Heartbeat:
         try:
             step()
             self._silent = False
-        except (*ledger.DATABASE_ERRORS, DatabaseUnreachableError) as error:
-            if not isinstance(error, DatabaseUnreachableError) and not ledger.is_lost(error):
+        except (*ledger.DATABASE_ERRORS, OutageError) as error:
+            if not isinstance(error, OutageError) and not ledger.is_lost(error):
                 logger.exception("a beat failed; leases are renewed by the next one")
             elif not self._silent:
                 logger.warning("the heartbeat cannot reach the database: %s", error)
@@ -196,4 +196,9 @@ class Heartbeat:
             raise
 
     def _sweep(self) -> None:
-        sweep.sweep(self._process, judge=time.monotonic() >= self._judge_after)
+        try:
+            sweep.sweep(self._process, judge=time.monotonic() >= self._judge_after)
+        except (*ledger.DATABASE_ERRORS, OutageError):
+            raise
+        except Exception:  # a row that was damaged by hand must not take the process's own runs with it
+            logger.exception("a sweep failed; the next one goes on")

@@ -46,7 +46,7 @@ class Request:
 
 def checked(request: Request) -> NewRun:
     """What the ledger is to insert. Raises UnknownGraphError, InvalidInputError, NotSerializableError."""
-    spec = registry.get(request.graph, request.version)
+    spec, limits = registry.get(request.graph, request.version), settings()
     run_id = new_run_id()
     thread_id = ThreadId(str(run_id)) if request.thread_id is None else parse_thread_id(request.thread_id)
     # On a thread that has a state, what the schema requires may stand there already.
@@ -63,9 +63,9 @@ def checked(request: Request) -> NewRun:
     if request.deadline is not None:
         _refuse_past_deadline(delay, due_at, deadline_delay, deadline_at)
     stored = codec.dumps(request.input, field="input", extra=spec.allowlist)
-    if stored[1] is not None and len(stored[1]) > settings().MAX_INPUT:
+    if stored[1] is not None and len(stored[1]) > limits.MAX_INPUT:
         raise InvalidInputError(
-            f"The input takes {len(stored[1])} bytes, HOLDFAST['MAX_INPUT'] allows {settings().MAX_INPUT}: "
+            f"The input takes {len(stored[1])} bytes, HOLDFAST['MAX_INPUT'] allows {limits.MAX_INPUT}: "
             "store large data elsewhere and pass a reference.",
             field="input",
         )
@@ -82,7 +82,7 @@ def checked(request: Request) -> NewRun:
         config=config,
         metadata=metadata,
         priority=request.priority,
-        queue=_name("queue", request.queue, 200) or settings().QUEUE,
+        queue=_name("queue", request.queue, 200) or limits.QUEUE,
         multitask_strategy=request.multitask_strategy,
         idempotency_key=_name("idempotency_key", request.idempotency_key, 255),
         request_hash=_hash(spec.name, request, stored, context, config),
@@ -90,7 +90,7 @@ def checked(request: Request) -> NewRun:
         due_at=due_at,
         deadline_delay=None if request.deadline is None else deadline_delay,
         deadline_at=deadline_at,
-        max_crashes=spec.max_crashes or settings().MAX_CRASHES,
+        max_crashes=spec.max_crashes or limits.MAX_CRASHES,
     )
 
 

@@ -7,6 +7,7 @@ time judge leases. Whatever it changes, it changes through the ledger; then it r
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from holdfast.persistence import ledger
 from holdfast.persistence.ids import ThreadId
@@ -30,7 +31,7 @@ def sweep(process: Process, *, judge: bool) -> None:
     ledger.drop_stale_requests()
     for run in ended:
         announce_apart(run)
-        dispatch.ring_all(ledger.freed_thread(run.thread_id))
+    ring_for_next(ended)
     roll_back()
     if process.queues:
         idle = process.idle_for() >= IDLE_SECONDS
@@ -38,6 +39,12 @@ def sweep(process: Process, *, judge: bool) -> None:
             queues=process.queues, default_queue=process.default_queue, known=process.graphs, idle=idle
         )
         dispatch.ring_all(due)
+
+
+def ring_for_next(ended: Iterable[Run]) -> None:
+    """Ring for the runs that the threads of these are free for now: once a thread, however many of its runs ended."""
+    threads = dict.fromkeys(run.thread_id for run in ended)
+    dispatch.ring_all([bell for thread_id in threads for bell in ledger.freed_thread(thread_id)])
 
 
 def roll_back() -> None:

@@ -14,7 +14,12 @@ from holdfast.persistence.ids import RunId
 from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.records import Run
 
-FIRST_PAUSE = 0.002
+FIRST_PAUSE = 0.003
+"""Seconds after the first look: in less than that no worker hears of a run, executes and settles it."""
+SHORTEST_PAUSE = 0.001
+"""Seconds between two looks while a short run may end any moment; a look takes a tenth of that."""
+GROWTH = 0.05
+"""Of the time since the first look: so much may a run's end go unnoticed."""
 LONGEST_PAUSE = 0.25
 
 OnChange = Callable[[Run], None]
@@ -22,7 +27,7 @@ OnChange = Callable[[Run], None]
 
 
 def wait(run_id: RunId, *, timeout: float | None, on_change: OnChange | None = None) -> Run:
-    """The run once it has ended or is interrupted; looks up to 4 times a second, at first more often.
+    """The run once it has ended or is interrupted; looks every millisecond at first, in the end 4 times a second.
 
     ``timeout`` in seconds. Raises RunNotFoundError, WaitTimeoutError. Do not call it inside a transaction
     that has enqueued the run: it would wait for its own commit.
@@ -51,22 +56,28 @@ def _looks(
     run_id: RunId, timeout: float | None, on_change: OnChange | None
 ) -> Generator[float | Run, None, None]:
     """Each step is one look: the seconds until the next one, or the run."""
-    give_up = None if timeout is None else time.monotonic() + timeout
-    pause, before = FIRST_PAUSE, None
+    begun = time.monotonic()
+    before: tuple[RunStatus, int] | None = None
+    shortest = FIRST_PAUSE
     while True:
-        run = ledger.get(run_id)
-        if on_change is not None and (run.status, run.deliveries) != before:
-            before = (run.status, run.deliveries)
-            on_change(run)
-        if run.status.ended or run.status is RunStatus.INTERRUPTED:
-            yield run
-            return
-        if give_up is not None and time.monotonic() >= give_up:
+        now = ledger.glance(run_id)
+        over = now[0].ended or now[0] is RunStatus.INTERRUPTED
+        if over or (on_change is not None and now != before):
+            run = ledger.get(run_id)  # which may have gone on since the glance
+            now = run.status, run.deliveries
+            if on_change is not None and now != before:
+                on_change(run)
+            if run.status.ended or run.status is RunStatus.INTERRUPTED:
+                yield run
+                return
+        before = now
+        waited = time.monotonic() - begun
+        if timeout is not None and waited >= timeout:
             raise WaitTimeoutError(
-                f"Run {run_id} is still {run.status} after {timeout} s; it goes on.",
+                f"Run {run_id} is still {now[0]} after {timeout} s; it goes on.",
                 run_id=run_id,
-                status=run.status,
+                status=now[0],
                 timeout=timeout,
             )
-        yield pause
-        pause = min(pause * 1.5, LONGEST_PAUSE)
+        yield min(max(shortest, waited * GROWTH), LONGEST_PAUSE)
+        shortest = SHORTEST_PAUSE

@@ -72,12 +72,13 @@ def test_p7_r13_sigterm_then_sigkill_in_mid_node_four_times_in_a_row_is_no_crash
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_r13_a_bell_that_reaches_a_draining_process_is_passed_on(stage: Stage, pool: str) -> None:
-    old = stage.worker(pool=pool, concurrency=1, celery={"worker_prefetch_multiplier": 4})
+    patient = {"BELL_IDLE": 3000.0, "BELL_BUSY": 3000.0}  # the sweep must not ring in the meantime
+    old = stage.worker(pool=pool, concurrency=1, celery={"worker_prefetch_multiplier": 4}, holdfast=patient)
     first = Trial(stage, "long_steps", steps=3, width=2).enqueue(held=[1])
     first.wait_held(1)
     second = Trial(stage, "long_steps", steps=2, width=2).enqueue()
     until(lambda: f"[{second.id}.1] received" in old.text, PATIENCE, "its bell waits behind the first run")
-    new = stage.worker(pool=pool, concurrency=1)
+    new = stage.worker(pool=pool, concurrency=1, holdfast=patient)
     old.term()
     until(lambda: drained(old), PATIENCE, "the process drains")
     first.release(1)

@@ -422,3 +422,22 @@ def test_a_refused_operation_shows_its_typed_error(boss: Client, monkeypatch: py
     assert "RetryRefusedError" in page
     assert "No: &lt;script&gt;" in page
     assert issubclass(RetryRefusedError, RunStateError)
+
+
+def test_the_list_of_runs_says_what_matters_in_four_columns(boss: Client) -> None:
+    """More would not fit beside menu and filters on 1280 pixels."""
+    failed = make_run(
+        status="failed", deliveries=3, crashes=1, error={"type": "ValueError", "message": "no such boat"}
+    )
+    make_run(status="running", owner="host-7:317", deliveries=1)
+    answer = boss.get(changelist("runrow"))
+    assert len(answer.context["cl"].list_display) == 4 + 1, "and the box to select it by"
+    page = answer.content.decode()
+    for shown in (
+        "ValueError: no such boat",
+        "3 deliveries, 1 crash",
+        "host-7:317",
+        failed.thread_id,
+        "approval (1)",
+    ):
+        assert shown in page

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from queue import Empty
 from typing import Any
 from uuid import uuid4
@@ -82,6 +83,57 @@ def test_messages_come_in_order_and_the_higher_priority_first(broker: Broker) ->
     for number, priority in enumerate([0, 5, 0, 9]):
         put(connection, "q", number, priority=priority)
     assert [body(connection, "q") for _ in range(5)] == [3, 1, 0, 2, None]
+
+
+def test_a_batch_is_put_in_by_one_statement_in_its_order(broker: Broker) -> None:
+    connection = broker.connect()
+    producer = Producer(connection.default_channel)
+    queue = Queue("q", Exchange("q", "topic"), "q.#")
+    assert producer.supports_batch_publish
+    with producer.batch() as batch:
+        producer.publish("a", exchange="q", routing_key="q.a", declare=[queue])
+        producer.publish("b", exchange="", routing_key="q")
+        producer.publish("other", exchange="", routing_key="other", expiration=60)
+        assert broker.ask("SELECT count(*) FROM holdfast_broker_message") == 0
+        batch.flush()
+        assert broker.ask("SELECT count(DISTINCT xmin::text) FROM holdfast_broker_message") == 1
+        producer.publish("c", exchange="", routing_key="q")
+    assert [body(connection, "q") for _ in range(4)] == ["a", "b", "c", None]
+    assert broker.ask("SELECT expires_at IS NOT NULL FROM holdfast_broker_message WHERE queue = 'other'")
+    with suppress(ZeroDivisionError), producer.batch():
+        producer.publish("lost", exchange="", routing_key="q")
+        _ = 1 / 0
+    assert body(connection, "q") is None
+
+
+def test_a_take_that_was_planned_on_an_empty_table_reads_no_backlog(broker: Broker) -> None:
+    """Whatever way the planner chose: by the number of rows that the prepared statement looks at."""
+    connection = broker.connect()
+    assert get(connection, "q") is None
+    session = connection.transport.link.session
+    with broker.server.connect() as admin:
+        admin.execute(f"SET search_path = {broker.schema}")
+        admin.execute(
+            "INSERT INTO holdfast_broker_message (queue, payload) SELECT 'q', '{}' FROM generate_series(1, 20000)"
+        )
+    with session._using() as raw:
+        ((name,),) = raw.execute(
+            "SELECT name FROM pg_prepared_statements WHERE statement LIKE '%taken AS (%' AND statement LIKE '%UPDATE%'"
+            " AND statement NOT LIKE '%pg_prepared_statements%'"
+        ).fetchall()
+        ((answer,),) = raw.execute(
+            f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE {name}(ARRAY['q', 'r'], 2::smallint, {session.pid}, '{session.start}')"
+        ).fetchall()
+    looked_at = [rows for node, rows in _scans(answer[0]["Plan"]) if node == "Index Scan"]
+    assert looked_at
+    assert sum(looked_at) < 100
+
+
+def _scans(plan: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    seen = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
+    yield plan["Node Type"], seen * plan["Actual Loops"]
+    for part in plan.get("Plans", ()):
+        yield from _scans(part)
 
 
 def test_queues_take_turns_so_that_a_short_one_is_not_behind_a_long_one(broker: Broker) -> None:

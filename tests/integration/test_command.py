@@ -15,10 +15,12 @@ from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 import holdfast
 from holdfast.persistence import ledger
 from holdfast.persistence.ids import parse_run_id
+from holdfast.persistence.models import RunRow
 from holdfast.persistence.records import StepRecord
 from holdfast.runner.management import run_page
 from holdfast.runner.management.command import main
@@ -119,12 +121,20 @@ def test_due_times_are_durations_or_moments(shell: Shell) -> None:
 
 def test_cancel_and_retry(shell: Shell) -> None:
     run_id = shell.json("enqueue", "approval", REQUEST)["id"]
-    shell("cancel", run_id)
-    ledger.apply_cancels()  # what the sweep of a worker does
+    assert "approval, cancelled" in shell("cancel", run_id)
     assert ledger.get(parse_run_id(run_id)).status == "cancelled"
     assert run_id in shell.refused("cancel", run_id)
     assert shell.json("watch", run_id, code=1)["status"] == "cancelled"
     assert shell.json("retry", run_id)["status"] == "queued"
+
+
+def test_cancel_says_when_a_run_that_is_executed_stops(shell: Shell) -> None:
+    run_id = shell.json("enqueue", "approval", REQUEST)["id"]
+    RunRow.objects.filter(id=run_id).update(status="running", token=uuid4(), renewed_at=datetime.now(UTC))
+    said = " ".join(shell("cancel", run_id).split())
+    assert "still running: it stops at its next step, and after 10 s in any case" in said
+    assert "undone" in shell("cancel", run_id, "--rollback")
+    assert shell.json("cancel", run_id)["status"] == "running"
 
 
 def test_what_a_user_wrote_is_never_markup(shell: Shell) -> None:
@@ -133,6 +143,23 @@ def test_what_a_user_wrote_is_never_markup(shell: Shell) -> None:
     run_now(run_id)
     assert "[bold]t[/bold]" in shell("runs")
     assert "[/oops]" in shell("show", run_id)
+
+
+def test_what_a_graph_wrote_gives_the_terminal_no_orders(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders = "\x1b]0;title\x07\x1b[2Jgone\x9b31mred"
+    run_id = shell.json("enqueue", "approval", REQUEST)["id"]
+    error = {"type": "ValueError", "message": orders, "traceback": orders}
+    RunRow.objects.filter(id=run_id).update(
+        status="failed", error=error, owner=orders, finished_at=timezone.now()
+    )
+    for forced in (False, True):
+        if forced:
+            monkeypatch.setenv("FORCE_COLOR", "1")
+        shown = shell("show", run_id)
+        assert "gone" in shown
+        assert [order for order in ("\x1b]", "\x1b[2J", "\x07", "\x9b") if order in shown] == []
 
 
 def test_colours_stay_away_where_nobody_sees_them(shell: Shell) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.utils import timezone
 
 import holdfast
-from holdfast.persistence.models import RunRow, RunStatus
+from holdfast.persistence.models import Incarnation, RunRow, RunStatus
 from holdfast.persistence.records import Run
 from holdfast.runner.runs import process
 from holdfast.runner.runs.heartbeat import Heartbeat
@@ -58,3 +59,25 @@ def test_r8_a_receiver_keeps_no_lease_from_being_renewed(
         run_ended_by_sweep.disconnect(receiver)
     last = beating.last_beat
     until(lambda: beating.last_beat > last, 10, "it beats afterwards")
+
+
+def test_p9_a_damaged_row_of_one_run_does_not_end_the_process_that_sweeps_it(
+    beating: process.Process,
+) -> None:
+    until(Incarnation.objects.exists, 10, "it sweeps")
+    run = holdfast.enqueue("journal", page("damaged"))
+    now, gone = timezone.now(), 2**31 - 1
+    RunRow.objects.filter(id=run.id).update(
+        status="running",
+        holds_thread=True,
+        token=uuid4(),
+        renewed_at=now,
+        session_pid=gone,
+        session_start=now,
+        questions=[{"asked": "by hand"}],
+    )
+    until(lambda: RunRow.objects.get(id=run.id).status == "queued", 10, "it is swept")
+    last = beating.last_beat
+    until(lambda: beating.last_beat > last, 10, "the process beats on")
+    RunRow.objects.filter(id=run.id).update(deadline=now)
+    until(lambda: RunRow.objects.get(id=run.id).status == "failed", 10, "and sweeps on")

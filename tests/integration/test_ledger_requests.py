@@ -5,7 +5,12 @@ The first one's transaction stays open until the second one waits for it.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
 import pytest
+from django.db import connections
 
 import holdfast
 from holdfast.errors import RetryRefusedError, RunNotWaitingError, ThreadBusyError
@@ -77,6 +82,24 @@ def test_p1_one_idempotency_key_from_two_sessions_at_once_makes_one_run() -> Non
     assert second.id == made[0].id
     assert RunRow.objects.count() == 1
     assert Thread.objects.count() == 1
+
+
+@pytest.mark.parametrize("name", ["idempotency_key", "thread_id"])
+def test_p1_the_same_names_in_another_order_at_the_same_time_block_nobody(name: str) -> None:
+    requests = [{"graph": "journal", "input": page("a"), name: f"order-{number}"} for number in range(60)]
+    start = Barrier(2)
+
+    def enqueue(requests: list[dict[str, Any]]) -> list[Run]:
+        try:
+            start.wait(30)
+            return holdfast.enqueue_many(requests)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(2) as callers:
+        there, back = callers.map(enqueue, (requests, requests[::-1]))
+    assert [run.thread_id for run in there] == [run.thread_id for run in reversed(back)]
+    assert RunRow.objects.count() == (60 if name == "idempotency_key" else 120)
 
 
 @pytest.mark.parametrize("thread", ["new", "known"])

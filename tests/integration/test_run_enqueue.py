@@ -244,6 +244,18 @@ def test_p6_a_run_displaces_the_waiting_ones_before_it(
     assert notes_of("t") == notes("base") + kept + notes("last")
 
 
+def test_p6_a_run_that_displaces_many_is_rung_for_as_one_that_displaces_none(
+    bells: list[Bell], django_capture_on_commit_callbacks: Committing
+) -> None:
+    for name in ("a", "b", "c", "d"):
+        holdfast.enqueue("journal", page(name), thread_id="t")
+    bells.clear()
+    with django_capture_on_commit_callbacks(execute=True):
+        last = holdfast.enqueue("journal", page("last"), thread_id="t", multitask_strategy="interrupt")
+    # Its own, and that of its thread: not one for each of those before it.
+    assert [bell.run_id for bell in bells] == [last.id, last.id]
+
+
 def test_p1_a_run_is_not_taken_before_it_is_due(
     bells: list[Bell], django_capture_on_commit_callbacks: Committing
 ) -> None:

@@ -60,11 +60,14 @@ def test_approval_goes_the_way_of_the_answer(answer: Any, outcome: str) -> None:
 
 
 @pytest.mark.parametrize("answer", ["perhaps", 1, {"note": "?"}])
-def test_approval_refuses_an_answer_that_is_none(answer: Any) -> None:
+def test_approval_asks_again_where_the_answer_is_none(answer: Any) -> None:
     made = running("approval")
     made.invoke({"request": "a boat"}, CONFIG)
-    with pytest.raises(ValueError, match="neither yes nor no"):
-        made.invoke(Command(resume=answer), CONFIG)
+    for _ in range(2):
+        again = made.invoke(Command(resume=answer), CONFIG)["__interrupt__"][0].value
+        assert again["question"] == "Approve 'a boat'?"
+        assert f"{answer!r} is neither yes nor no" in again["unclear"]
+    assert made.invoke(Command(resume="no"), CONFIG)["outcome"] == "refused: a boat"
 
 
 def test_chat_remembers_its_thread() -> None:
