@@ -17,10 +17,11 @@ from typing import LiteralString
 from langgraph.cache.base import BaseCache, FullKey, Namespace, ValueT
 
 from holdfast.conf import settings
-from holdfast.errors import TypeNotAllowedError
+from holdfast.errors import DecryptionError, TypeNotAllowedError
 from holdfast.faults import point
 from holdfast.persistence.codec import Codec, codec
 from holdfast.persistence.connections import Connection, retrying
+from holdfast.persistence.encryption import places
 from holdfast.persistence.sql import query
 
 logger = logging.getLogger("holdfast.node_cache")
@@ -54,8 +55,8 @@ class DjangoCache(BaseCache[ValueT]):
     def get(self, keys: Sequence[FullKey]) -> dict[FullKey, ValueT]:
         """The values that are there and have not expired.
 
-        An entry that names a type outside the allow list counts as missing, with a warning, so that
-        the node runs. Raises DatabaseUnreachableError.
+        An entry that names a type outside the allow list, or that cannot be decrypted, counts as missing,
+        with a warning, so that the node runs. Raises DatabaseUnreachableError.
         """
         wanted = list(keys)
         if not wanted:
@@ -69,8 +70,8 @@ class DjangoCache(BaseCache[ValueT]):
         for position, type_, data in retrying(self.alias, work):
             key = wanted[position - 1]
             try:
-                found[key] = self._serializer().loads_typed((type_, bytes(data)))
-            except TypeNotAllowedError as error:
+                found[key] = self._serializer().loads_typed((type_, bytes(data)), places.cached(*key))
+            except (TypeNotAllowedError, DecryptionError) as error:
                 logger.warning("cache entry %s %s is not used: %s", "/".join(key[0]), key[1], error)
         if self.on_hit is not None:
             for namespace, name in found:
@@ -92,7 +93,9 @@ class DjangoCache(BaseCache[ValueT]):
             (
                 _text(namespace),
                 key,
-                *self._serializer().dump_field(value, field=f"cached {'/'.join(namespace)}"),
+                *self._serializer().dump_field(
+                    value, field=f"cached {'/'.join(namespace)}", place=places.cached(namespace, key)
+                ),
                 ttl,
             )
             for (namespace, key), (value, ttl) in pairs.items()

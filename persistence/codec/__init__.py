@@ -43,16 +43,16 @@ class Codec(JsonPlusSerializer):
         keys = frozenset(_key(each) for each in extra)
         super().__init__(allowed_msgpack_modules=tuple(keys) or None)
         self._extra = keys
-        self._ring = ring
+        self.ring = ring
 
     @property
     def encrypts(self) -> bool:
         """Whether what it gives is encrypted. Then nothing that it could encode may be stored around it."""
-        return self._ring.encrypts
+        return self.ring.encrypts
 
     def with_msgpack_allowlist(self, extra_allowlist: Iterable[Key | type]) -> Codec:
         """The same serializer with these types allowed too; itself when they already are."""
-        wider = Codec((*self._extra, *extra_allowlist), self._ring)
+        wider = Codec((*self._extra, *extra_allowlist), self.ring)
         return self if wider._extra == self._extra else wider
 
     def allows(self, module: str, name: str) -> bool:
@@ -82,13 +82,16 @@ class Codec(JsonPlusSerializer):
 
         ``place``: where it is stored (``encryption.places``); encrypted, it opens nowhere else.
         """
+        return self.ring.seal(*self.encode(value, field=field), place)
+
+    def encode(self, value: Any, *, field: str) -> tuple[str, bytes]:
+        """As ``dump_field``, but never encrypted: to compare, or to seal later. Raises NotSerializableError."""
         try:
-            tag, data = self._checked(value, field)
+            return self._checked(value, field)
         except _Flattened as error:
             raise self._refused(error.path, error.culprit, field) from None
         except (TypeError, ValueError, RecursionError, TypeNotAllowedError) as error:
             raise self._refusal(value, field, error) from None
-        return self._ring.seal(tag, data, place) if self._ring.encrypts else (tag, data)
 
     def loads_typed(self, data: tuple[str, bytes], place: Place = ()) -> Any:
         """The value. Raises TypeNotAllowedError for a type, or a way of storing, that is not allowed.
@@ -96,7 +99,7 @@ class Codec(JsonPlusSerializer):
         Raises DecryptionError for a key that is missing or another, and for a value that was altered or,
         where ``place`` says where it was read, moved.
         """
-        tag, raw = data if "+" not in data[0] else self._ring.open(data[0], bytes(data[1]), place)
+        tag, raw = data if "+" not in data[0] else self.ring.open(data[0], bytes(data[1]), place)
         if tag == "null":
             return None
         if tag == "bytes":
@@ -116,11 +119,11 @@ class Codec(JsonPlusSerializer):
 
     def seal_json(self, value: Any, place: Place) -> Any:
         """The JSON value to store as JSON: sealed where it encrypts, else as it is. Raises NotSerializableError."""
-        return inline.seal_json(value, place, self._ring)
+        return inline.seal_json(value, place, self.ring)
 
     def open_json(self, value: Any, place: Place = ()) -> Any:
         """What ``seal_json`` was given; a value that is not sealed, as it is. Raises DecryptionError."""
-        return inline.open_json(value, place, self._ring)
+        return inline.open_json(value, place, self.ring)
 
     def _checked(self, value: Any, field: str = "value") -> tuple[str, bytes]:
         tag, data = super().dumps_typed(value)
@@ -247,9 +250,18 @@ def dumps(
     ``field`` is what an error calls the value, ``extra`` the types allowed besides, ``place`` where it is
     stored. Raises NotSerializableError.
     """
-    if value is None:
-        return "null", None
-    return codec(extra).dump_field(value, field=field, place=place)
+    return sealed(encoded(value, field=field, extra=extra), place)
+
+
+def encoded(value: Any, *, field: str, extra: Iterable[Key | type] = ()) -> tuple[str, bytes | None]:
+    """As ``dumps``, but never encrypted: to compare and hash, and then for ``sealed``."""
+    return ("null", None) if value is None else codec(extra).encode(value, field=field)
+
+
+def sealed(typed: tuple[str, bytes | None], place: Place) -> tuple[str, bytes | None]:
+    """What ``encoded`` gave, as it is to be stored at that place."""
+    tag, data = typed
+    return (tag, None) if data is None else keyring().seal(tag, data, place)
 
 
 def loads(

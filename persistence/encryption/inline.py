@@ -1,13 +1,14 @@
 """Seals what stands as JSON or text in a row: metadata, configs, errors, questions, the store's items.
 
 While nothing is encrypted, values pass through as they are. A sealed JSON value is an object whose only key is
-``holdfast_sealed``; a sealed text begins with the same word. What a user wrote and looks like one, sealed it
+``holdfast_sealed``; of an object some entries may stay readable beside it; a sealed text begins with the word. What a user wrote and looks like one, sealed it
 was not, is refused as JSON and marked as text, so that reading takes it for nothing else.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from holdfast.errors import DecryptionError, NotSerializableError
@@ -43,6 +44,28 @@ def open_json(value: Any, place: Place = (), ring: Keyring | None = None) -> Any
 def is_sealed(value: Any) -> bool:
     """Whether the JSON value has the form of a sealed one."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get(SEALED), str)
+
+
+def seal_rest(
+    value: Mapping[str, Any], readable: Callable[[str], bool], place: Place, ring: Keyring | None = None
+) -> dict[str, Any]:
+    """The object to store: its readable entries as they are, all others sealed into one."""
+    ring = ring or keyring()
+    rest = {name: part for name, part in value.items() if not readable(name)}
+    if not ring.encrypts or not rest:
+        return dict(value)
+    sealed: dict[str, Any] = seal_json(rest, place, ring)
+    return {name: part for name, part in value.items() if readable(name)} | sealed
+
+
+def open_rest(value: Mapping[str, Any], place: Place = (), ring: Keyring | None = None) -> dict[str, Any]:
+    """What ``seal_rest`` was given. Raises DecryptionError."""
+    kept = dict(value)
+    sealed = kept.pop(SEALED, None)
+    if not isinstance(sealed, str):
+        return dict(value)
+    opened: dict[str, Any] = open_json({SEALED: sealed}, place, ring)
+    return kept | opened
 
 
 def seal_text(text: str, place: Place, ring: Keyring | None = None) -> str:

@@ -31,6 +31,11 @@ def run(column: str, run_id: object) -> Place:
     return ("holdfast_run", column, run_id)
 
 
+def question(run_id: object, question_id: str) -> Place:
+    """The value of one question in a run's row."""
+    return ("holdfast_run", "questions", run_id, question_id)
+
+
 def effect(column: str, key: str) -> Place:
     """A column of an effect's row."""
     return ("holdfast_effect", column, key)

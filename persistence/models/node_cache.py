@@ -12,7 +12,7 @@ class NodeCacheEntry(models.Model):
     id = models.BigAutoField(primary_key=True)
     namespace = ArrayField(models.TextField())
     key = models.TextField()
-    type = models.CharField(max_length=32)
+    type = models.CharField(max_length=100)
     value = models.BinaryField()
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True, db_index=True)

@@ -15,7 +15,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from holdfast.errors import InvalidInputError
 from holdfast.persistence.codec import Codec
 from holdfast.persistence.encryption import Place
-from holdfast.persistence.encryption.inline import SEALED
+from holdfast.persistence.encryption.inline import SEALED, open_rest, seal_rest
 
 READABLE: Final = frozenset({"run_id", "source", "step", "parents"})
 
@@ -31,12 +31,7 @@ def sealed_metadata(
     """The metadata to store. Raises NotSerializableError."""
     if not (isinstance(serde, Codec) and serde.encrypts):
         return metadata
-    rest = {name: value for name, value in metadata.items() if not _is_readable(name)}
-    if not rest:
-        return metadata
-    kept = {name: value for name, value in metadata.items() if _is_readable(name)}
-    sealed: Mapping[str, Any] = serde.seal_json(rest, place)
-    return {**kept, **sealed}
+    return seal_rest(metadata, _is_readable, place, serde.ring)
 
 
 def opened_metadata(
@@ -45,9 +40,7 @@ def opened_metadata(
     """The metadata that was given to ``sealed_metadata``. Raises DecryptionError."""
     if SEALED not in metadata or not isinstance(serde, Codec):
         return metadata
-    kept = dict(metadata)
-    opened: CheckpointMetadata = serde.open_json({SEALED: kept.pop(SEALED)}, place)
-    return cast(CheckpointMetadata, {**kept, **opened})
+    return cast(CheckpointMetadata, open_rest(cast(dict[str, Any], metadata), place, serde.ring))
 
 
 def check_filter(serde: SerializerProtocol, filter: Mapping[str, Any] | None) -> None:

@@ -33,6 +33,7 @@ from langgraph.config import get_config
 from holdfast.errors import EffectError, NotSerializableError
 from holdfast.persistence.codec import Codec, codec
 from holdfast.persistence.effects import Call, Kind, key_of
+from holdfast.persistence.encryption.salted import salted
 from holdfast.runner.runs.attempt import Attempt, current_attempt
 
 __all__ = [
@@ -142,7 +143,7 @@ def place_of(
             function=function,
             call=number,
             kind=kind,
-            arguments_hash=_digest(named, serializer).hex(),
+            arguments_hash=salted(_digest(named, serializer), attempt.salt if attempt is not None else ""),
             arguments=_summary(named),
         ),
         attempt=attempt,
@@ -189,7 +190,7 @@ def _digest(value: Any, serializer: Codec) -> bytes:
         parts = [b"list", *(_digest(item, serializer) for item in value)]
     else:
         try:
-            tag, data = serializer.dump_field(value, field="argument")
+            tag, data = serializer.encode(value, field="argument")
         except NotSerializableError:
             parts = [b"opaque", _name(value)]
         else:

@@ -15,12 +15,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from holdfast.persistence import codec, ledger
-from holdfast.persistence.ids import ThreadId
+from holdfast.persistence.encryption import places
+from holdfast.persistence.encryption.inline import seal_json
+from holdfast.persistence.ids import RunId, ThreadId
 from holdfast.persistence.jsonb import storable
 from holdfast.persistence.records import Question
 
 
 def waiting(
+    run_id: RunId,
     thread_id: ThreadId,
     interrupts: Sequence[Any],
     nodes: Mapping[str, str],
@@ -37,9 +40,12 @@ def waiting(
         for interrupt in codec.loads(row["type"], row["blob"], extra=allow):
             if interrupt.id in values and interrupt.id not in found:
                 answered = _answers(row["resumed_type"], row["resumed_blob"], allow)
+                question_id = f"{interrupt.id}.{answered}" if answered else interrupt.id
+                shown = _shown(values[interrupt.id])
                 found[interrupt.id] = Question(
-                    id=f"{interrupt.id}.{answered}" if answered else interrupt.id,
-                    value=_shown(values[interrupt.id]),
+                    id=question_id,
+                    run_id=run_id,
+                    stored=seal_json(shown, places.question(run_id, question_id)),
                     node=nodes.get(row["task_id"], _caller(row["checkpoint_ns"])),
                     namespace=row["checkpoint_ns"],
                     checkpoint_id=row["checkpoint_id"],
