@@ -50,8 +50,9 @@ bench: $(STAMP) ## Runs per second, latency, recovery seconds, memory
 PIN = uv pip compile pyproject.toml --universal --python-version 3.11 --no-emit-index-url \
       --generate-hashes --custom-compile-command "make constraints" --upgrade --quiet
 
+# The extra all is every one but embeddings, whose package asks for PyTorch and CUDA without need (docs/store.md).
 constraints: ## Pin anew what pyproject.toml asks for (needs uv on the machine)
-	$(PIN) --all-extras --group dev --output-file constraints.txt
+	$(PIN) --extra all --group dev --output-file constraints.txt
 	$(PIN) $(foreach extra,binary cli encryption flower beat redis models site,--extra $(extra)) \
 	    --constraint constraints.txt --output-file requirements.txt
 

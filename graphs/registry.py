@@ -14,15 +14,17 @@ import threading
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, NamedTuple, TypeVar
-
-from langgraph.graph import StateGraph
-from langgraph.pregel import Pregel
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from holdfast.errors import GraphDefinitionError, UnknownGraphError
-from holdfast.graphs.spec import GraphSpec
 
-Registered = TypeVar("Registered", bound=Callable[[], Any] | StateGraph[Any, Any, Any, Any] | Pregel[Any])
+if TYPE_CHECKING:  # LangGraph takes seconds to import, and whoever has a graph to register has done so
+    from langgraph.graph import StateGraph
+    from langgraph.pregel import Pregel
+
+    from holdfast.graphs.spec import GraphSpec
+
+Registered = TypeVar("Registered", bound="Callable[[], Any] | StateGraph[Any, Any, Any, Any] | Pregel[Any]")
 
 
 class _Caller(NamedTuple):
@@ -60,6 +62,10 @@ def register(
     _check_options(name, version, max_crashes)
 
     def decorate(builder: Registered) -> Registered:
+        from langgraph.pregel import Pregel
+
+        from holdfast.graphs.spec import GraphSpec
+
         spec = GraphSpec(
             name=name,
             version=version,
@@ -192,6 +198,9 @@ def _check_options(name: Any, version: Any, max_crashes: Any) -> None:
 
 
 def _as_builder(name: str, builder: Any) -> Callable[[], Any]:
+    from langgraph.graph import StateGraph
+    from langgraph.pregel import Pregel
+
     if isinstance(builder, (StateGraph, Pregel)):
         return lambda: builder
     if not callable(builder) or isinstance(builder, type):

@@ -31,6 +31,8 @@ class Retention:
     """Whether rows that nothing refers to any more (writes, blobs, effects) are deleted."""
     cache: bool = True
     """Whether expired entries of the node cache are deleted."""
+    store: bool = True
+    """Whether expired items of the store are deleted."""
     batch: int = 500
     """Threads or rows deleted in one transaction."""
 
@@ -72,8 +74,14 @@ class Settings:
     ENCRYPTION: keys.Encryption = field(default_factory=keys.Encryption)
     """``{"keys": {id: key}, "active": id}``: what is stored is encrypted under the active key (docs/encryption.md).
     The environment variables HOLDFAST_ENCRYPTION_KEYS and HOLDFAST_ENCRYPTION_ACTIVE add to it."""
+    STORE_INDEX: dict[str, Any] | None = None
+    """The store's search by meaning, as upstream's PostgresIndexConfig: ``dims``, ``embed``, ``fields``,
+    ``distance_type``, ``ann_index_config``. None: no vectors, no extension."""
+    STORE_TTL: dict[str, Any] | None = None
+    """How long items of the store live, in minutes, as upstream's TTLConfig: ``default_ttl``, ``refresh_on_read``,
+    ``omit_expired``."""
     POOL_SIZE: int = 1
-    """Connections of the checkpointer in one process."""
+    """Connections of one process for saver, store, cache, effects and ledger, beside Django's own and the heartbeat's."""
     MAX_INPUT: int = 16 * 1024 * 1024
     """Largest stored input, in bytes."""
     RETENTION: Retention = field(default_factory=Retention)

@@ -28,6 +28,10 @@ class ConfigurationError(HoldfastError):
     """A setting is missing or wrong. Facts: ``setting``."""
 
 
+class VectorsUnavailableError(ConfigurationError):
+    """The store's index cannot be had: no extension, no right to make it, or another's table. Facts: ``alias``."""
+
+
 class NotMigratedError(ConfigurationError):
     """The database lacks Holdfast's tables, or an older version of them. Facts: ``alias``."""
 
@@ -56,6 +60,14 @@ class NotSerializableError(InvalidInputError):
     """A value cannot be stored. Facts: ``path`` (where in the value), ``type``."""
 
 
+class InvalidFilterError(InvalidInputError, ValueError):
+    """A search of the store has a filter that it does not know; a ValueError, as upstream's. Facts: ``field``."""
+
+
+class EmbeddingError(HoldfastError):
+    """A model gave other vectors than its configuration says. Facts: ``dims``."""
+
+
 class TypeNotAllowedError(HoldfastError):
     """Stored bytes name a type outside the allow list (P12). Facts: ``type``, ``setting``."""
 
@@ -68,7 +80,7 @@ class DecryptionError(HoldfastError):
 
 
 class IdempotencyConflictError(HoldfastError):
-    """The idempotency key was used before with something else. Facts: ``key``, ``run_id``, ``differs``."""
+    """The idempotency key was used before with something else. Facts: ``key``, ``run_id``."""
 
 
 class TransactionError(HoldfastError):

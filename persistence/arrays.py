@@ -1,4 +1,4 @@
-"""One-dimensional text[], bytea[] and int[] parameters in PostgreSQL's binary form.
+"""One-dimensional text[], bytea[], int[] and bigint[] parameters in PostgreSQL's binary form.
 
 psycopg dumps lists in Python, looking at each element's type first; the saver sends some eight
 lists a step and knows their types, so that it joins the bytes itself (4 µs instead of 20 a put).
@@ -15,7 +15,7 @@ import psycopg
 from psycopg.abc import Buffer
 from psycopg.pq import Format
 
-_TEXT, _BYTEA, _INT4 = 25, 17, 23
+_TEXT, _BYTEA, _INT4, _INT8 = 25, 17, 23, 20
 _HEAD: Final = struct.Struct("!iiIii")  # dimensions, has nulls, element oid, length, lower bound
 _SIZE: Final = struct.Struct("!i")
 _INT: Final = struct.Struct("!ii")
@@ -34,6 +34,10 @@ class IntArray(bytes):
     """An int[] in binary form."""
 
 
+class BigIntArray(bytes):
+    """A bigint[] in binary form."""
+
+
 def texts(values: Sequence[str]) -> TextArray:
     """``text[]``. The texts hold no NUL, else the server refuses the statement."""
     return TextArray(_joined(_TEXT, [value.encode() for value in values]))
@@ -47,6 +51,11 @@ def blobs(values: Sequence[bytes]) -> BytesArray:
 def ints(values: Sequence[int]) -> IntArray:
     """``int[]``; each from -2**31 to 2**31 - 1."""
     return IntArray(_head(_INT4, len(values)) + b"".join(_INT.pack(4, value) for value in values))
+
+
+def bigints(values: Sequence[bytes]) -> BigIntArray:
+    """``bigint[]``; each as its eight bytes, signed, the highest first."""
+    return BigIntArray(_joined(_INT8, values))
 
 
 def _joined(oid: int, values: Sequence[bytes]) -> bytes:
@@ -79,8 +88,13 @@ class _IntDumper(_Dumper):
     oid = 1007
 
 
+class _BigIntDumper(_Dumper):
+    oid = 1016
+
+
 def register(context: psycopg.abc.AdaptContext) -> None:
-    """Teach a connection the three types. Done for each connection that the saver uses."""
+    """Teach a connection the four types. Done for each connection that the saver uses."""
     context.adapters.register_dumper(TextArray, _TextDumper)
     context.adapters.register_dumper(BytesArray, _BytesDumper)
     context.adapters.register_dumper(IntArray, _IntDumper)
+    context.adapters.register_dumper(BigIntArray, _BigIntDumper)

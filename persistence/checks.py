@@ -1,12 +1,12 @@
 """System checks of the database that HOLDFAST["DATABASE"] names, and of upstream's tables.
 
-``manage.py check`` runs those that need no connection; ``missing_tables`` asks the database and is
-for whoever is about to use it.
+None of them opens a connection; what only the database can tell is told by ``holdfast doctor``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
 from django.apps import AppConfig
@@ -14,12 +14,9 @@ from django.core import checks
 from django.db import connections
 
 from holdfast.conf import settings
-from holdfast.errors import ConfigurationError, NotMigratedError
+from holdfast.errors import ConfigurationError
 from holdfast.persistence.codec import codec
-from holdfast.persistence.connections import retrying
-from holdfast.persistence.sql import query
-from holdfast.persistence.trouble import migrate_command
-from holdfast.persistence.upstream import KNOWN, TABLES, fingerprints
+from holdfast.persistence.upstream import KNOWN, KNOWN_RELEASE, fingerprints
 
 
 @checks.register
@@ -29,7 +26,8 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     Opens no connection.
     """
     try:
-        codec()
+        if settings().SERIALIZABLE:  # else there is nothing to look at that is worth LangGraph's import
+            codec()
     except ConfigurationError as error:
         return [checks.Error(error.message, id="holdfast.E001")]
     return _alias_problems(settings().DATABASE)
@@ -38,6 +36,8 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 @checks.register
 def check_upstream(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
     """The installed langgraph-checkpoint-postgres has the migrations that ours account for."""
+    if version("langgraph-checkpoint-postgres") == KNOWN_RELEASE:
+        return []  # without importing it, which takes longer than all else at the start of a command
     found = fingerprints()
     return [
         checks.Warning(
@@ -71,32 +71,3 @@ def _alias_problems(alias: str) -> list[checks.CheckMessage]:
     if not is_psycopg3:
         return [checks.Error("Django uses psycopg2; Holdfast needs psycopg 3.", id="holdfast.E004")]
     return []
-
-
-def our_tables() -> tuple[str, ...]:
-    """Every table and view that the migrations of this app make or adopt."""
-    from django.apps import apps
-
-    ours = {model._meta.db_table for model in apps.get_app_config("holdfast_persistence").get_models()}
-    return tuple(sorted(ours | set(TABLES)))
-
-
-def missing_tables(alias: str | None = None) -> list[str]:
-    """The tables of Holdfast that the database lacks. Raises DatabaseUnreachableError, ConfigurationError."""
-    names = list(our_tables())
-
-    def work(connection: Any) -> list[str]:
-        return [row[0] for row in connection.execute(query("session_missing_tables"), {"names": names})]
-
-    return retrying(alias or settings().DATABASE, work, seconds=2)
-
-
-def not_migrated(alias: str, missing: Sequence[str]) -> NotMigratedError:
-    """The error for a database that lacks these tables."""
-    shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-    return NotMigratedError(
-        f"The database {alias!r} lacks {len(missing)} of Holdfast's tables ({shown}). "
-        f"Run: {migrate_command(alias)}",
-        alias=alias,
-        missing=tuple(missing),
-    )

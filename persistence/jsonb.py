@@ -8,6 +8,11 @@ from typing import Any, Final
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
+def is_storable(text: str) -> bool:
+    """Whether the text has none of these characters."""
+    return _UNSTORABLE.search(text) is None
+
+
 def storable(value: Any) -> Any:
     """A JSON value with U+FFFD in place of each character that cannot be stored."""
     if isinstance(value, str):

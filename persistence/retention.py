@@ -4,11 +4,10 @@
 the thread where somebody has it; only then, in a second statement with a fresh snapshot, it looks
 whether a run is unfinished or the thread is in use; then it deletes. Of a thread with an unfinished run
 only old checkpoints and the rows of earlier runs may go, or a thread that is never idle would grow for ever:
-``retention_thin`` tells why no run misses them, though it may be writing at that moment. A process that is killed on the
-way loses the one transaction, and the next prune goes on. A thread that a stock saver wrote gets a
-row first; as such a writer locks nothing, a thread that was written without a fence within the last
-hour is left alone. Threads with a DeltaChannel are deleted whole or not at all, since their newest
-value is rebuilt from all ancestors.
+``saver/thinning.py`` tells why no run misses them, though it may be writing at that moment. A process that
+is killed on the way loses the one transaction, and the next prune goes on. A thread that a stock saver wrote
+gets a row first; as such a writer locks nothing, a thread that was written without a fence within the last
+hour is left alone.
 """
 
 from __future__ import annotations
@@ -25,6 +24,8 @@ from psycopg.rows import class_row, dict_row
 from holdfast.conf import Retention, settings
 from holdfast.errors import InvalidInputError
 from holdfast.persistence.connections import Connection, connect
+from holdfast.persistence.saver.statements import Statements
+from holdfast.persistence.saver.thinning import older, thin
 from holdfast.persistence.sql import query
 from holdfast.persistence.thread_look import UNFENCED_QUIET, ThreadLook, checkpoint_time
 
@@ -46,6 +47,7 @@ class PruneReport:
     steps: int = 0
     cancel_requests: int = 0
     cache_entries: int = 0
+    store_items: int = 0
     skipped: int = 0
     """Threads that were due, but in use: nothing of them was deleted, or not the whole."""
     dry_run: bool = field(default=False, compare=False)
@@ -90,6 +92,8 @@ def prune(
             pruning.orphans()
         if policy.cache:
             pruning.batches(query("retention_delete_cache"))
+        if policy.store:
+            pruning.batches(query("retention_delete_store"))
     logger.info("pruned%s: %s", " (dry run)" if dry_run else "", pruning.report)
     return pruning.report
 
@@ -103,6 +107,7 @@ class _Pruning:
         self, connection: Connection, policy: Retention, dry_run: bool, progress: Progress | None
     ) -> None:
         self.connection = connection
+        self.statements = Statements(settings().DATABASE, connection)
         self.policy = policy
         self.dry_run = dry_run
         self.progress = progress
@@ -176,9 +181,11 @@ class _Pruning:
         if look.expired(self.policy) and not look.unfinished:
             report += self._delete(query("thread_delete_checkpoints"), **thread) + PruneReport(threads=1)
             self.connection.execute(query("thread_drop"), thread)
-        elif look.too_long(self.policy) and not self._is_delta(look.thread_id):
-            report += self._delete(query("retention_thin"), **thread, keep=self.policy.keep_last)
-            report += self._delete(query("thread_delete_unused_blobs"), **thread)
+        elif look.too_long(self.policy):
+            keep = self.policy.keep_last
+            thinning = thin(look.thread_id, older(lambda run_id: keep), with_runs=True)
+            thinned = self.statements.run(thinning)
+            report += PruneReport(**thinned._asdict())
         return report
 
     def _delete_orphans(self, look: ThreadLook) -> PruneReport:
@@ -193,10 +200,6 @@ class _Pruning:
             report += self._delete(query("thread_delete_unused_blobs"), **thread)
             self.connection.execute(query("thread_drop"), thread)
         return report
-
-    def _is_delta(self, thread_id: str) -> bool:
-        row = self.connection.execute(query("retention_is_delta"), {"thread_id": thread_id}).fetchone()
-        return bool(row and row[0])
 
     def _look(self, ids: list[str]) -> list[ThreadLook]:
         with self.connection.cursor(row_factory=class_row(ThreadLook)) as cursor:

@@ -47,6 +47,7 @@ def explain(error: BaseException) -> HoldfastError | None:
     if cause.sqlstate in _MISSING:
         return NotMigratedError(
             f"The database {alias!r} has no Holdfast tables, or older ones. Run: {migrate_command(alias)}",
+            setting="DATABASE",
             alias=alias,
         )
     if is_passing(cause):

@@ -1,6 +1,7 @@
 """System checks of the runner: what would go wrong at the first enqueue is told at start.
 
-The settings themselves are checked by ``holdfast.persistence.checks``.
+The settings themselves are checked by ``holdfast.persistence.checks``. Nothing here imports LangGraph or a graph,
+but for ``check --deploy``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Warning, register
 
+from holdfast.graphs import registry
 from holdfast.runner import dispatch
 
 
@@ -42,3 +44,9 @@ def check_prefetch(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
             )
         ]
     return []
+
+
+@register("holdfast", deploy=True)
+def check_graphs(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """Every graph can be compiled and used (P11). An error inside a ``graphs.py`` is raised as it is."""
+    return [Error(problem.message, id="holdfast.E103") for problem in registry.problems()]

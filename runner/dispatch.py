@@ -1,7 +1,7 @@
-"""The one place that rings: a Celery message that carries a run id and nothing else (idea 1, R15, R17).
+"""The one place that rings: a Celery message that carries a run id and nothing else (R15, R17).
 
 A message that is lost, doubled or late changes nothing; so ringing never raises, is never repeated, and
-costs its caller at most RING_TIMEOUT. The sweep rings again for what was not heard.
+gives up a broker that does not answer after RING_TIMEOUT. The sweep rings again for what was not heard.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Final
 
 from celery import Celery, current_app
 
@@ -24,14 +24,13 @@ logger = logging.getLogger("holdfast.dispatch")
 
 TASK = "holdfast.run"
 RECOVERY_SUFFIX = ".recovery"
-UNLIMITED = (
-    10 * 365 * 86400
-)  # seconds: Celery has no "none"; its pool takes None and 0 for the project's limit (seen)
+UNLIMITED = 10 * 365 * 86400
+"""Seconds. Celery has no "none"; its pool takes None and 0 for the project's limit (seen)."""
 
-BATCH = 25
+BATCH = 10
 """Messages for which RING_TIMEOUT is the limit; callers of a busy process take turns by as many."""
 TOGETHER = 1000
-"""Messages that one statement puts in."""
+"""Messages that go along in one statement."""
 SLOWEST = 0.02
 """Seconds a message that a caller with many of them goes on waiting for."""
 
@@ -97,19 +96,20 @@ def ring_along(bells: Iterable[Bell]) -> bool:
     failure the caller's transaction is as it was, and the caller rings when it has committed.
     """
     waiting = list(bells)
-    statements = along(waiting)
-    if not statements:
-        return statements is not None
-    try:
-        run_in_savepoint(settings().DATABASE, *statements)
-    except Exception as error:  # noqa: BLE001 - R17: whatever the broker's tables are like, the caller goes on
-        logger.warning("%s after the commit", _failure(0, waiting, error, then="it is tried again"))
-        return False
+    for start in range(0, len(waiting), TOGETHER):
+        some = waiting[start : start + TOGETHER]
+        if (statement := along(some)) is None:
+            return False
+        try:
+            run_in_savepoint(settings().DATABASE, statement)
+        except Exception as error:  # noqa: BLE001 - R17: whatever the broker's tables are like, the caller goes on
+            logger.warning("%s", _failure(0, some, error, then=_LATER))
+            return False
     return True
 
 
-def along(bells: Sequence[Bell]) -> list[Statement] | None:
-    """The statements that ring, for a caller who runs them beside its own; None where a broker is elsewhere.
+def along(bells: Sequence[Bell]) -> Statement | None:
+    """The statement that rings, for a caller who runs it beside its own; None where the broker is elsewhere.
 
     The messages are Celery's, made in its way with all its signals; only putting them in is left. Never
     raises: for a failure it is None too.
@@ -118,22 +118,20 @@ def along(bells: Sequence[Bell]) -> list[Statement] | None:
     alias = settings().DATABASE
     if _address(app) != f"holdfast://{alias}":
         return None
-    if not bells:
-        return []
     try:
         with collecting(alias) as messages:
             _send_here(app, bells, settings().RING_TIMEOUT + SLOWEST * len(bells))
     except Exception as error:  # noqa: BLE001 - R17: whatever Celery or a project's signals raise
-        logger.warning("%s after the commit", _failure(0, bells, error, then="it is tried again"))
+        logger.warning("%s", _failure(0, bells, error, then=_LATER))
         return None
-    return [
-        Statement(*publishing(messages[start : start + TOGETHER]))
-        for start in range(0, len(messages), TOGETHER)
-    ]
+    return Statement(*publishing(messages))
+
+
+_LATER: Final = "it is tried again after the commit"
 
 
 def _failure(rung: int, bells: Sequence[Bell], error: Exception, *, then: str = "the sweep will") -> str:
-    why = f"{type(error).__name__}: {error}"
+    why = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if len(bells) == 1:
         return f"could not ring for run {bells[0].run_id} ({why}); {then}"
     if not rung:

@@ -64,7 +64,9 @@ class _Ringer:
                     connected = None
                 if connected is None:
                     connected = (job.app, _producer(job.app, job.timeout))
-                job.answer.put(job.context.run(job.say, connected[1], job.give_up))
+                sent = job.context.run(job.say, connected[1], job.give_up)
+                _wait_heard(connected[1])
+                job.answer.put(sent)
             except Exception as error:  # noqa: BLE001 - handed to the caller
                 if connected is not None:
                     _let_go(connected[1])
@@ -87,6 +89,17 @@ def _producer(app: Any, timeout: float) -> Any:
     connection.transport_options["max_retries"] = once
     connection.ensure_connection(max_retries=once)
     return app.amqp.Producer(connection, auto_declare=False)
+
+
+def _wait_heard(producer: Any) -> None:
+    """Return once the broker has answered to something that came after the messages.
+
+    RabbitMQ answers to no message: one that fell silent, or lost a connection that idled behind a firewall, would
+    be rung in vain until TCP gives it up. It answers to this, in turn: a tenth of what publisher confirms cost,
+    and once for all of a batch. Whether the message reaches the disk is the run's row's affair.
+    """
+    if producer.connection.transport.driver_type == "amqp":
+        producer.channel.basic_qos(0, 0, False)
 
 
 def _let_go(producer: Any) -> None:

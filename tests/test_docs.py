@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +69,24 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
     assert [target for target in targets if not (document.parent / target).exists()] == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_files_that_a_document_names_exist(document: Path) -> None:
+    named = re.findall(
+        r"`((?:holdfast|graphs|persistence|runner|tests)/[\w./]*)`", document.read_text("utf-8")
+    )
+    assert [file for file in named if not (ROOT / file).exists()] == []
+
+
+def test_every_rule_and_promise_that_is_cited_is_written_down() -> None:
+    rules = set(re.findall(r"^\*\*(R\d+) ", (ROOT / "docs/rules.md").read_text("utf-8"), re.MULTILINE))
+    promises = set(re.findall(r"^\| (P\d+) \|", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE))
+    rooms = [ROOT / name for name in ("holdfast", "graphs", "persistence", "runner", "tests", "docs")]
+    files = [file for room in rooms for end in ("py", "sql", "md") for file in room.rglob(f"*.{end}")]
+    cited = {found for file in files for found in re.findall(r"\b[RP]\d{1,2}\b", file.read_text("utf-8"))}
+    assert {number for number in cited if number[0] == "R"} <= rules
+    assert {number for number in cited if number[0] == "P"} <= promises
+
+
 def test_commands_of_the_readme_exist() -> None:
     from holdfast.runner.management.cli import app
 
@@ -79,6 +98,12 @@ def test_commands_of_the_readme_exist() -> None:
         set(re.findall(r"\bmake (\w+)\b", "\n".join(code for _, code in blocks(ROOT / "README.md", "sh"))))
         <= targets
     )
+
+
+def test_the_changelog_says_nothing_twice() -> None:
+    lines = (ROOT / "CHANGELOG.md").read_text("utf-8").splitlines()
+    entries = [line for line in lines if line.startswith("- ")]
+    assert [entry for entry, times in Counter(entries).items() if times > 1] == []
 
 
 def test_extras_that_the_readme_names_exist() -> None:

@@ -52,9 +52,7 @@ def yes_or_no(question: dict[str, Any]) -> tuple[bool, str]:
     while True:
         try:
             return read_answer(interrupt(asked))
-        except (
-            ValueError
-        ) as unclear:  # nothing broader: interrupt() leaves the node by an exception of its own
+        except ValueError as unclear:  # nothing broader: interrupt() leaves by an exception of its own
             asked = {**question, "unclear": str(unclear)}
 
 

@@ -1,69 +1,29 @@
-"""The strict serializer: what is stored is on the allow list, and what is read is built from it only (P12).
+"""What is stored as bytes, and what is built from bytes: the face of the strict serializer (P12).
 
-The bytes are those of LangGraph's own ``JsonPlusSerializer`` (ormsgpack with extension types), so
-that a stock saver reads what this one wrote, and the other way round. The difference is in what is
-refused. A stock serializer in strict mode stores a type that it will not load again and then
-returns a plain dict in its place; this one refuses the value when it is written, with the place
-where it stands, and raises when it meets such bytes. It never unpickles and never imports a module
-whose type is not on the list.
-
-On the list: LangGraph's ``SAFE_MSGPACK_TYPES`` (messages, documents, ``Send``, ``Interrupt``,
-``Command``, dates, UUIDs, sets, …), the types of a graph's own schema (``with_msgpack_allowlist``),
-and ``HOLDFAST["SERIALIZABLE"]``. Exceptions are stored as their ``repr``, as LangGraph does.
-
-Where ``HOLDFAST["ENCRYPTION"]`` has an active key, what it gives is sealed, and it opens what is; whoever
-passes the value's place (``encryption.places``) on both ways has it bound to that place.
+LangGraph, which the serializer is made of, takes seconds to import. It is imported with the first value, so that
+a ``migrate``, or a web process that never enqueues, does without.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdfast.conf import settings
-from holdfast.errors import ConfigurationError
-from holdfast.persistence.codec.safe import Key
-from holdfast.persistence.codec.serializer import Codec, imported
-from holdfast.persistence.encryption import Keyring, Place, keyring
+from holdfast.persistence.encryption import Place, keyring
 
-__all__ = [
-    "Codec",
-    "codec",
-    "dumps",
-    "encoded",
-    "let_graphs_allow",
-    "loads",
-    "sealed",
-    "types_of",
-]
+if TYPE_CHECKING:
+    from holdfast.persistence.codec.strict import Codec
 
-
-@lru_cache(maxsize=4)
-def _default(serializable: tuple[str, ...], ring: Keyring) -> Codec:
-    keys: list[Key] = []
-    for dotted in serializable:
-        module, _, name = dotted.rpartition(".")
-        try:
-            kind = imported(module, name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise ConfigurationError(
-                f'HOLDFAST["SERIALIZABLE"] names {dotted!r}, which cannot be imported: {error}.',
-                setting="SERIALIZABLE",
-            ) from None
-        # A type that is imported from elsewhere is stored under its own module.
-        keys += [(module, name), (kind.__module__, kind.__name__)]
-    return Codec(keys, ring)
+Key = tuple[str, ...]
+"""Module and name of a type."""
 
 
 def codec(extra: Iterable[Key | type] = ()) -> Codec:
     """The codec of the settings in force, with these (module, name) pairs too. Raises ConfigurationError."""
-    return _with(_default(settings().SERIALIZABLE, keyring()), frozenset(extra))
+    from holdfast.persistence.codec import strict
 
-
-@lru_cache(maxsize=256)  # making one takes longer than what most inputs are encoded in
-def _with(base: Codec, extra: frozenset[Key | type]) -> Codec:
-    return base.with_msgpack_allowlist(extra)
+    return strict.wider(strict.default(settings().SERIALIZABLE, keyring()), frozenset(extra))
 
 
 def dumps(

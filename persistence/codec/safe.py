@@ -10,8 +10,7 @@ from typing import Final
 
 from langgraph.checkpoint.serde._msgpack import SAFE_MSGPACK_TYPES
 
-Key = tuple[str, ...]
-"""Module and name of a type."""
+from holdfast.persistence.codec import Key
 
 SCALARS: Final = (
     *("bool", "bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),

@@ -14,7 +14,14 @@ from holdfast.persistence.connections.orm import (
     is_lent,
     lending_django,
 )
-from holdfast.persistence.connections.outages import Patience, aexecuting, has_idled, is_passing, retrying
+from holdfast.persistence.connections.outages import (
+    Patience,
+    aexecuting,
+    aon_shared,
+    has_idled,
+    is_passing,
+    retrying,
+)
 from holdfast.persistence.connections.pools import Pool, close_pools, lending, pool
 from holdfast.persistence.connections.silence import hang_up, limit_waits, silent
 
@@ -24,6 +31,7 @@ __all__ = [
     "Pool",
     "Statement",
     "aexecuting",
+    "aon_shared",
     "close_django_connections",
     "close_pools",
     "connect",

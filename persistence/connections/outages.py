@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 # The server is gone, going, not ready, full, or no longer the primary: another attempt may succeed.
 _PASSING_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "25006", "40P01", "40001"})
+_STALE_PLAN = ("0A000", "cached plan")
+"""A migration changed a table under a prepared statement: on a new connection it is planned anew."""
 _IDLED = "25P03"
 _IDLED_TEXT = "idle-in-transaction timeout"  # where libpq has only the server's words
 _FIRST_PAUSE = 0.02  # seconds
@@ -40,6 +42,8 @@ def is_passing(error: BaseException) -> bool:
     state = error.sqlstate
     if state is None:
         return isinstance(error, psycopg.OperationalError)
+    if state == _STALE_PLAN[0]:
+        return _STALE_PLAN[1] in str(error)
     return state.startswith("08") or state in _PASSING_STATES
 
 
@@ -123,19 +127,28 @@ async def aexecuting(
     patience = Patience(seconds)
     while True:
         try:
-            if (
-                lent := pool(alias).lent
-            ) is not None:  # threads share it, under a lock that a task must not wait for
-                cursor = psycopg.Cursor(lent)
-                return await asyncio.to_thread(
-                    cursor.execute, statement, params, prepare=prepare, binary=binary
-                )
+            if (lent := pool(alias).lent) is not None:
+                # Threads share it, under a lock that a task must not wait for.
+                return await aon_shared(lent, statement, params, prepare=prepare, binary=binary)
             async with pool(alias).aconnection() as connection:
                 with _dropping(alias, connection):
                     return await aexecute(connection, statement, params, prepare=prepare, binary=binary)
         except psycopg.Error as error:
             if not _may_repeat(alias, error) or not await patience.await_():
                 _give_up(alias, patience, error)
+
+
+async def aon_shared(
+    connection: Connection,
+    statement: Any,
+    params: Any = None,
+    *,
+    prepare: bool | None = None,
+    binary: bool = True,
+) -> psycopg.Cursor[Any]:
+    """One statement on a connection that is not the pool's; threads share it, under a lock that no task may wait for."""
+    cursor = psycopg.Cursor(connection)
+    return await asyncio.to_thread(cursor.execute, statement, params, prepare=prepare, binary=binary)
 
 
 @contextmanager

@@ -155,10 +155,10 @@ def settle(
     return _end("run_settle", claim, parameters, inside)
 
 
-def hand_over(claim: Claim, inside: Callable[[Run], None] | None = None) -> Run:
+def hand_over(claim: Claim) -> Run:
     """Give the run back at a step boundary (R13). Raises LeaseLostError (P2)."""
     faults.point("handover-before-commit")
-    run = _end("run_hand_over", claim, {"id": claim.run.id, "token": claim.token}, inside)
+    run = _end("run_hand_over", claim, {"id": claim.run.id, "token": claim.token})
     faults.point("handover-after-commit")
     return run
 
@@ -166,11 +166,14 @@ def hand_over(claim: Claim, inside: Callable[[Run], None] | None = None) -> Run:
 def revoke(claim: Claim, *, rollback: bool) -> Run:
     """Cancel a run under its executor, which did not stop by itself (R14). Raises LeaseLostError (P2)."""
     parameters = {"id": claim.run.id, "token": claim.token, "rollback": rollback}
-    return _end("run_revoke", claim, parameters, None)
+    return _end("run_revoke", claim, parameters)
 
 
 def _end(
-    statement: str, claim: Claim, parameters: Mapping[str, Any], inside: Callable[[Run], None] | None
+    statement: str,
+    claim: Claim,
+    parameters: Mapping[str, Any],
+    inside: Callable[[Run], None] | None = None,
 ) -> Run:
     attempts = 0
 
@@ -196,6 +199,7 @@ def _end(
             "A receiver of run_settled left settle's transaction idle for more than "
             f"{settings().IDLE_IN_TRANSACTION:g} s, and the database ended it (HOLDFAST['IDLE_IN_TRANSACTION']). "
             f"Run {claim.run.id} is not settled; another attempt settles it. Do slow work after the commit.",
+            function=None,
             setting="IDLE_IN_TRANSACTION",
         ) from error
     faults.point("settle-after-commit")

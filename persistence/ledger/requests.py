@@ -110,7 +110,7 @@ def retry(run_id: RunId) -> Run | None:
 
 
 def retry_obstacle(run_id: RunId) -> Row | None:
-    """Status, and the later run that has entered the thread, if there is one."""
+    """What stands in the way of a retry: ``holds_thread``, ``later_run``, ``holder``, ``rolled_back``."""
     return first(execute("run_retry_obstacle", {"id": run_id}))
 
 

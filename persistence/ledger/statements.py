@@ -31,16 +31,14 @@ DATABASE_ERRORS: Final = (DatabaseError, InterfaceError, psycopg.Error)
 """What a statement can raise, on either connection."""
 
 _on_pool: ContextVar[bool] = ContextVar("holdfast_ledger_on_pool", default=False)
+_answers_again: ContextVar[Callable[[], bool]] = ContextVar(
+    "holdfast_ledger_answers_again", default=lambda: False
+)
 
 
 def alias() -> str:
     """The database that holds the runs."""
     return settings().DATABASE
-
-
-_answers_again: ContextVar[Callable[[], bool]] = ContextVar(
-    "holdfast_ledger_answers_again", default=lambda: False
-)
 
 
 @contextmanager

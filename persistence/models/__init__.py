@@ -6,10 +6,11 @@ from holdfast.persistence.models.admin_views import (
     CheckpointChannelView,
     CheckpointView,
     CheckpointWriteView,
+    StoreItemView,
 )
 from holdfast.persistence.models.checkpoints import Checkpoint, CheckpointBlob, CheckpointWrite
 from holdfast.persistence.models.effects import Effect, EffectState
-from holdfast.persistence.models.node_cache import NodeCacheEntry
+from holdfast.persistence.models.node_cache import NodeCacheEntry, NodeFlight
 from holdfast.persistence.models.runs import (
     CancelRequest,
     Entry,
@@ -34,9 +35,11 @@ __all__ = [
     "Entry",
     "Incarnation",
     "NodeCacheEntry",
+    "NodeFlight",
     "RunRow",
     "RunStatus",
     "Step",
     "StoreItem",
+    "StoreItemView",
     "Thread",
 ]

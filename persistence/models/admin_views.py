@@ -1,4 +1,4 @@
-"""Read-only models over views of upstream's checkpoint tables, for Django's admin.
+"""Read-only models over views of upstream's tables, for Django's admin.
 
 Django's admin refuses models with a composite primary key, which upstream's tables have; the
 views add a key of one column, the JSON array of the parts, which leads back to the row by its
@@ -97,3 +97,36 @@ class CheckpointWriteView(models.Model):
 
     def __str__(self) -> str:
         return f"{self.task_id} {self.idx} {self.channel}"
+
+
+class StoreItemView(models.Model):
+    """One item of the store."""
+
+    id = models.TextField(primary_key=True)
+    prefix = models.TextField("namespace")
+    key = models.TextField()
+    created_at = models.DateTimeField("created", null=True)
+    updated_at = models.DateTimeField("updated", null=True)
+    expires_at = models.DateTimeField("expires", null=True)
+    size = models.BigIntegerField("bytes")
+    value = models.JSONField()
+
+    class Meta:
+        managed = False
+        db_table = "holdfast_store_view"
+        default_permissions = ("view",)
+        verbose_name = "store item"
+
+    def __str__(self) -> str:
+        return f"{self.prefix} {self.key}"
+
+    @staticmethod
+    def parts(id_: str) -> tuple[str, str] | None:
+        """Namespace and key of an id; None if the text is no id."""
+        try:
+            found = json.loads(id_)
+        except ValueError:
+            return None
+        if isinstance(found, list) and len(found) == 2 and all(isinstance(part, str) for part in found):
+            return found[0], found[1]
+        return None

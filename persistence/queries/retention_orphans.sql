@@ -1,5 +1,6 @@
 -- What retention finds that belongs to nothing any more: writes without their checkpoint, values without a
--- thread, rows of runs that are gone; and cache entries that have expired.
+-- thread, rows of runs that are gone; and cache entries and items of the store that have
+-- expired.
 
 -- name: retention_orphaned_threads
 -- Threads with writes whose checkpoint is not there, or with values though no checkpoint is left.
@@ -72,3 +73,13 @@ WITH gone AS (
     RETURNING 1
 )
 SELECT count(*) AS cache_entries FROM gone;
+
+-- name: retention_delete_store
+-- Expired items of the store, at most %(limit)s (NULL: all), with their vectors. One that is renewed meanwhile stays.
+WITH gone AS (
+    DELETE FROM store WHERE (prefix, key) IN (
+        SELECT prefix, key FROM store WHERE expires_at <= (SELECT holdfast_now())
+        LIMIT %(limit)s::int FOR UPDATE SKIP LOCKED)
+    RETURNING 1
+)
+SELECT count(*) AS store_items FROM gone;

@@ -3,6 +3,9 @@
 -- the writer's, writes from that row, and returns how many rows the fence held: 0 means that another
 -- attempt owns the run and that nothing was written (R2). The number of rows written says nothing, as a
 -- repeated or empty write gives 0. All run at READ COMMITTED in autocommit mode.
+--
+-- Readers look rows up one by one with LATERAL and LIMIT or OFFSET 0, by their primary key. A join would be planned
+-- from what is known of the average thread, and on a long one look at each pair of rows.
 
 -- name: saver_put
 -- Stores a checkpoint with the values of its changed channels. Without a fence, for use outside of a run.
@@ -96,19 +99,31 @@ WITH fence AS MATERIALIZED (
 SELECT count(*) FROM fence;
 
 -- name: saver_get
--- One checkpoint by its id, or the newest of the namespace, with its values and pending writes.
+-- One checkpoint by its id, or the newest of the namespace, with its values and pending writes; before
+-- format 4, what it sent stands with the writes of its parent.
 SELECT c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id,
        c.checkpoint::text, c.metadata::text,
-       v.channels, v.types, v.blobs,
+       v.channels, v.types, v.blobs, s.types, s.blobs,
        w.task_ids, w.channels, w.types, w.blobs, w.task_paths, w.indexes
 FROM checkpoints c
 CROSS JOIN LATERAL (
     SELECT array_agg(b.channel) AS channels, array_agg(b.type) AS types, array_agg(b.blob) AS blobs
     FROM jsonb_each_text(c.checkpoint -> 'channel_versions') AS version
-    JOIN checkpoint_blobs b
-      ON b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns
-     AND b.channel = version.key AND b.version = version.value
+    CROSS JOIN LATERAL (
+        SELECT b.channel, b.type, b.blob FROM checkpoint_blobs b
+        WHERE b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns
+          AND b.channel = version.key AND b.version = version.value
+        LIMIT 1
+    ) AS b
 ) v
+CROSS JOIN LATERAL (
+    SELECT array_agg(p.type ORDER BY p.task_path, p.task_id, p.idx) AS types,
+           array_agg(p.blob ORDER BY p.task_path, p.task_id, p.idx) AS blobs
+    FROM checkpoint_writes p
+    WHERE (c.checkpoint ->> 'v')::int < 4
+      AND p.thread_id = c.thread_id AND p.checkpoint_ns = c.checkpoint_ns
+      AND p.checkpoint_id = c.parent_checkpoint_id AND p.channel = '__pregel_tasks'
+) s
 CROSS JOIN LATERAL (
     SELECT array_agg(p.task_id) AS task_ids, array_agg(p.channel) AS channels, array_agg(p.type) AS types,
            array_agg(p.blob) AS blobs, array_agg(p.task_path) AS task_paths, array_agg(p.idx) AS indexes
@@ -118,35 +133,55 @@ CROSS JOIN LATERAL (
 ) w
 WHERE c.thread_id = %(thread_id)s::text AND c.checkpoint_ns = %(checkpoint_ns)s::text
   AND c.checkpoint_id = coalesce(%(checkpoint_id)s::text, (
-      SELECT max(n.checkpoint_id) FROM checkpoints n
-      WHERE n.thread_id = %(thread_id)s::text AND n.checkpoint_ns = %(checkpoint_ns)s::text));
+      SELECT n.checkpoint_id FROM checkpoints n
+      WHERE n.thread_id = %(thread_id)s::text AND n.checkpoint_ns = %(checkpoint_ns)s::text
+      ORDER BY n.checkpoint_id DESC LIMIT 1));
 
--- name: saver_list
--- A page of checkpoints, newest first; a filter that is NULL is none. Never prepared, so that the
--- planner sees which filters there are. after_* is the last row of the page before.
+-- name: saver_keys
+-- Which checkpoints there are, newest first; a filter that is NULL is none. after_* is the last one known.
+SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints
+WHERE (%(thread_id)s::text IS NULL OR thread_id = %(thread_id)s::text)
+  AND (%(checkpoint_ns)s::text IS NULL OR checkpoint_ns = %(checkpoint_ns)s::text)
+  AND (%(checkpoint_id)s::text IS NULL OR checkpoint_id = %(checkpoint_id)s::text)
+  AND (%(before)s::text IS NULL OR checkpoint_id < %(before)s::text)
+  AND (%(filter)s::jsonb IS NULL OR metadata @> %(filter)s::jsonb)
+  AND (%(after_id)s::text IS NULL OR (checkpoint_id, thread_id, checkpoint_ns)
+       < (%(after_id)s::text, %(after_thread)s::text, %(after_ns)s::text))
+ORDER BY checkpoint_id DESC, thread_id DESC, checkpoint_ns DESC
+LIMIT %(limit)s::bigint;
+
+-- name: saver_rows
+-- Those checkpoints, in that order, as saver_get has one.
 SELECT c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id,
        c.checkpoint::text, c.metadata::text,
-       v.channels, v.types, v.blobs,
+       v.channels, v.types, v.blobs, s.types, s.blobs,
        w.task_ids, w.channels, w.types, w.blobs, w.task_paths, w.indexes
-FROM (
+FROM unnest(%(threads)b::text[], %(namespaces)b::text[], %(ids)b::text[])
+    WITH ORDINALITY AS asked (thread_id, checkpoint_ns, checkpoint_id, place)
+CROSS JOIN LATERAL (
     SELECT * FROM checkpoints
-    WHERE (%(thread_id)s::text IS NULL OR thread_id = %(thread_id)s::text)
-      AND (%(checkpoint_ns)s::text IS NULL OR checkpoint_ns = %(checkpoint_ns)s::text)
-      AND (%(checkpoint_id)s::text IS NULL OR checkpoint_id = %(checkpoint_id)s::text)
-      AND (%(before)s::text IS NULL OR checkpoint_id < %(before)s::text)
-      AND (%(filter)s::jsonb IS NULL OR metadata @> %(filter)s::jsonb)
-      AND (%(after_id)s::text IS NULL OR (checkpoint_id, thread_id, checkpoint_ns)
-           < (%(after_id)s::text, %(after_thread)s::text, %(after_ns)s::text))
-    ORDER BY checkpoint_id DESC, thread_id DESC, checkpoint_ns DESC
-    LIMIT %(limit)s::bigint
-) c
+    WHERE thread_id = asked.thread_id AND checkpoint_ns = asked.checkpoint_ns
+      AND checkpoint_id = asked.checkpoint_id
+    LIMIT 1
+) AS c
 CROSS JOIN LATERAL (
     SELECT array_agg(b.channel) AS channels, array_agg(b.type) AS types, array_agg(b.blob) AS blobs
     FROM jsonb_each_text(c.checkpoint -> 'channel_versions') AS version
-    JOIN checkpoint_blobs b
-      ON b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns
-     AND b.channel = version.key AND b.version = version.value
+    CROSS JOIN LATERAL (
+        SELECT b.channel, b.type, b.blob FROM checkpoint_blobs b
+        WHERE b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns
+          AND b.channel = version.key AND b.version = version.value
+        LIMIT 1
+    ) AS b
 ) v
+CROSS JOIN LATERAL (
+    SELECT array_agg(p.type ORDER BY p.task_path, p.task_id, p.idx) AS types,
+           array_agg(p.blob ORDER BY p.task_path, p.task_id, p.idx) AS blobs
+    FROM checkpoint_writes p
+    WHERE (c.checkpoint ->> 'v')::int < 4
+      AND p.thread_id = c.thread_id AND p.checkpoint_ns = c.checkpoint_ns
+      AND p.checkpoint_id = c.parent_checkpoint_id AND p.channel = '__pregel_tasks'
+) s
 CROSS JOIN LATERAL (
     SELECT array_agg(p.task_id) AS task_ids, array_agg(p.channel) AS channels, array_agg(p.type) AS types,
            array_agg(p.blob) AS blobs, array_agg(p.task_path) AS task_paths, array_agg(p.idx) AS indexes
@@ -154,41 +189,84 @@ CROSS JOIN LATERAL (
     WHERE p.thread_id = c.thread_id AND p.checkpoint_ns = c.checkpoint_ns
       AND p.checkpoint_id = c.checkpoint_id
 ) w
-ORDER BY c.checkpoint_id DESC, c.thread_id DESC, c.checkpoint_ns DESC;
+ORDER BY asked.place;
 
--- name: saver_delete_for_runs
--- The checkpoints whose metadata name one of the runs, their writes, and the values that only they
--- referred to; a later checkpoint that had one of them as parent is left without.
-WITH doomed AS MATERIALIZED (
-    SELECT thread_id, checkpoint_ns, checkpoint_id, checkpoint -> 'channel_versions' AS versions
-    FROM checkpoints
-    WHERE metadata ->> 'run_id' = ANY (%(run_ids)s::text[])
-), writes AS (
-    DELETE FROM checkpoint_writes w USING doomed d
-    WHERE w.thread_id = d.thread_id AND w.checkpoint_ns = d.checkpoint_ns
-      AND w.checkpoint_id = d.checkpoint_id
-), orphans AS (
-    UPDATE checkpoints c SET parent_checkpoint_id = NULL
-    FROM doomed d
-    WHERE c.thread_id = d.thread_id AND c.checkpoint_ns = d.checkpoint_ns
-      AND c.parent_checkpoint_id = d.checkpoint_id
-      AND (c.metadata ->> 'run_id' = ANY (%(run_ids)s::text[])) IS NOT TRUE
-), freed AS (
-    SELECT DISTINCT d.thread_id, d.checkpoint_ns, version.key AS channel, version.value AS version
-    FROM doomed d, jsonb_each_text(d.versions) AS version
-), blobs AS (
-    DELETE FROM checkpoint_blobs b USING freed f
-    WHERE b.thread_id = f.thread_id AND b.checkpoint_ns = f.checkpoint_ns
-      AND b.channel = f.channel AND b.version = f.version
-      AND NOT EXISTS (
-          SELECT FROM checkpoints k
-          WHERE k.thread_id = f.thread_id AND k.checkpoint_ns = f.checkpoint_ns
-            AND k.checkpoint -> 'channel_versions' ->> f.channel = f.version
-            AND (k.metadata ->> 'run_id' = ANY (%(run_ids)s::text[])) IS NOT TRUE
-      )
+-- name: saver_delta_history
+-- What the DeltaChannels %(channels)s of a checkpoint are rebuilt from. Goes from parent to parent, for each
+-- channel up to the first that stored its value, in a blob or inline. A row without a task is that value
+-- (`seed`); the others are the writes of the ancestors on the way, that one included, as they led to the value.
+WITH RECURSIVE ancestor AS (
+    SELECT c.parent_checkpoint_id AS checkpoint_id, 1 AS depth, %(channels)s::text[] AS open
+    FROM checkpoints c
+    WHERE c.thread_id = %(thread_id)s::text AND c.checkpoint_ns = %(checkpoint_ns)s::text
+      AND c.checkpoint_id = coalesce(%(checkpoint_id)s::text, (
+          SELECT n.checkpoint_id FROM checkpoints n
+          WHERE n.thread_id = %(thread_id)s::text AND n.checkpoint_ns = %(checkpoint_ns)s::text
+          ORDER BY n.checkpoint_id DESC LIMIT 1))
+    UNION ALL
+    SELECT c.parent_checkpoint_id, a.depth + 1, rest.open
+    FROM ancestor a
+    CROSS JOIN LATERAL (
+        SELECT * FROM checkpoints
+        WHERE thread_id = %(thread_id)s::text AND checkpoint_ns = %(checkpoint_ns)s::text
+          AND checkpoint_id = a.checkpoint_id
+        LIMIT 1
+    ) AS c
+    CROSS JOIN LATERAL (
+        SELECT array_agg(wanted.channel) AS open FROM unnest(a.open) AS wanted (channel)
+        WHERE NOT c.checkpoint -> 'channel_values' ? wanted.channel
+          AND NOT EXISTS (
+              SELECT FROM checkpoint_blobs b
+              WHERE b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns AND b.channel = wanted.channel
+                AND b.version = c.checkpoint -> 'channel_versions' ->> wanted.channel AND b.type <> 'empty'
+              OFFSET 0)
+    ) AS rest
+    WHERE rest.open IS NOT NULL
+), ancestors AS MATERIALIZED (
+    SELECT a.checkpoint_id, a.depth, a.open, c.checkpoint
+    FROM ancestor a
+    CROSS JOIN LATERAL (
+        SELECT checkpoint FROM checkpoints
+        WHERE thread_id = %(thread_id)s::text AND checkpoint_ns = %(checkpoint_ns)s::text
+          AND checkpoint_id = a.checkpoint_id
+        LIMIT 1
+    ) AS c
 )
-DELETE FROM checkpoints c USING doomed d
-WHERE c.thread_id = d.thread_id AND c.checkpoint_ns = d.checkpoint_ns AND c.checkpoint_id = d.checkpoint_id;
+SELECT wanted.channel, b.type, b.blob, (a.checkpoint -> 'channel_values' -> wanted.channel)::text AS inline,
+       NULL::text AS task_id, NULL::text AS task_path, NULL::int AS idx, a.depth
+FROM ancestors a
+CROSS JOIN LATERAL unnest(a.open) AS wanted (channel)
+LEFT JOIN LATERAL (
+    SELECT type, blob FROM checkpoint_blobs
+    WHERE thread_id = %(thread_id)s::text AND checkpoint_ns = %(checkpoint_ns)s::text
+      AND channel = wanted.channel
+      AND version = a.checkpoint -> 'channel_versions' ->> wanted.channel AND type <> 'empty'
+    LIMIT 1
+) AS b ON true
+WHERE b.type IS NOT NULL OR a.checkpoint -> 'channel_values' ? wanted.channel
+UNION ALL
+SELECT w.channel, w.type, w.blob, NULL, w.task_id, w.task_path, w.idx, a.depth
+FROM ancestors a
+CROSS JOIN LATERAL (
+    SELECT * FROM checkpoint_writes
+    WHERE thread_id = %(thread_id)s::text AND checkpoint_ns = %(checkpoint_ns)s::text
+      AND checkpoint_id = a.checkpoint_id
+    OFFSET 0
+) AS w
+WHERE w.channel = ANY (a.open);
+
+-- name: saver_delete_threads
+-- All checkpoints of the threads, in every namespace, with values and writes.
+WITH writes AS (
+    DELETE FROM checkpoint_writes WHERE thread_id = ANY (%(thread_ids)s::text[])
+), blobs AS (
+    DELETE FROM checkpoint_blobs WHERE thread_id = ANY (%(thread_ids)s::text[])
+)
+DELETE FROM checkpoints WHERE thread_id = ANY (%(thread_ids)s::text[]);
+
+-- name: saver_threads_of_runs
+-- The threads that have checkpoints of these runs, by their metadata.
+SELECT DISTINCT thread_id FROM checkpoints WHERE metadata ->> 'run_id' = ANY (%(run_ids)s::text[]);
 
 -- name: saver_copy_thread
 -- The whole parent chain of a thread, with values and writes, under another thread id.

@@ -1,4 +1,4 @@
--- What a connection is told, or asked, before anything else (connections/, checks.py).
+-- What a connection is told, or asked, before anything else (connections/).
 
 -- name: session_guard
 -- The limits of R11 and the isolation of R2, where the server knows the setting.
@@ -13,10 +13,6 @@ JOIN pg_settings s ON s.name = v.name;
 -- name: session_assume_role
 -- What Django does with OPTIONS["assume_role"].
 SELECT set_config('role', %(role)s::text, false);
-
--- name: session_missing_tables
--- Which of the named tables the connection's search path does not lead to.
-SELECT name FROM unnest(%(names)s::text[]) AS name WHERE to_regclass(quote_ident(name)) IS NULL ORDER BY name;
 
 -- name: session_resting
 -- Which of these backends execute nothing: they are idle, or gone. One of another role, whose state nobody may

@@ -1,4 +1,4 @@
-"""Turns rows of saver_get and saver_list into checkpoint tuples; touches no database."""
+"""Turns rows of saver_get, saver_list and saver_rows into checkpoint tuples; touches no database."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from typing import Any, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple, PendingWrite, writes_sort_key
 from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.types import TASKS
 
-from holdfast.persistence.codec import Codec
+from holdfast.persistence.codec.strict import Codec
 from holdfast.persistence.encryption import Place, places
 from holdfast.persistence.saver.metadata import opened_metadata
+from holdfast.persistence.saver.versions import next_version
 
 Row = Sequence[Any]
-
-# Before this format, what a checkpoint sent stands with its parent's writes.
-FIRST_FORMAT_WITH_SENDS = 4
 
 
 def config_of(thread_id: str, checkpoint_ns: str, checkpoint_id: str) -> RunnableConfig:
@@ -31,35 +30,37 @@ def config_of(thread_id: str, checkpoint_ns: str, checkpoint_id: str) -> Runnabl
     }
 
 
-def load(serde: SerializerProtocol, tag: str, data: bytes, place: Place) -> Any:
+def load(serde: SerializerProtocol, tag: str, data: bytes, place: Place = ()) -> Any:
     """The value that was stored at that place. Raises TypeNotAllowedError, DecryptionError."""
     if isinstance(serde, Codec):
         return serde.loads_typed((tag, data), place)
     return serde.loads_typed((tag, data))
 
 
-def tuple_of(serde: SerializerProtocol, row: Row) -> CheckpointTuple | None:
-    """The checkpoint of the row, or None where only upstream's own reader knows its old format.
+def tuple_of(serde: SerializerProtocol, row: Row) -> CheckpointTuple:
+    """The checkpoint of the row.
 
     Raises TypeNotAllowedError for a stored type that is not on the allow list, DecryptionError.
     """
     thread_id, checkpoint_ns, checkpoint_id, parent_id, body, metadata, *arrays = row
     checkpoint = json.loads(body)
-    if checkpoint["v"] < FIRST_FORMAT_WITH_SENDS and parent_id:
-        return None
+    channels, types, blobs, sent_types, sent_blobs, *writes = (column or () for column in arrays)
     values = checkpoint.get("channel_values") or {}
-    channels, types, blobs = (column or () for column in arrays[:3])
     for channel, tag, blob in zip(channels, types, blobs, strict=True):
         if tag != "empty":
             where = places.channel(checkpoint_ns, channel, checkpoint["channel_versions"][channel])
             values[channel] = load(serde, tag, blob, where)
+    if sent_types:  # before format 4, what a checkpoint sent stood with its parent's writes
+        values[TASKS] = [serde.loads_typed(send) for send in zip(sent_types, sent_blobs, strict=True)]
+        versions = checkpoint["channel_versions"]
+        versions[TASKS] = max(versions.values()) if versions else next_version(None)
     checkpoint["channel_values"] = values
     return CheckpointTuple(
         config_of(thread_id, checkpoint_ns, checkpoint_id),
         checkpoint,
         opened_metadata(serde, json.loads(metadata), places.checkpoint(checkpoint_ns, checkpoint_id)),
         config_of(thread_id, checkpoint_ns, parent_id) if parent_id else None,
-        _writes(serde, checkpoint_ns, checkpoint_id, [column or () for column in arrays[3:]]),
+        _writes(serde, checkpoint_ns, checkpoint_id, writes),
     )
 
 

@@ -8,9 +8,10 @@ where both savers find it. Encrypted, every value goes to the blobs.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
@@ -29,13 +30,20 @@ from langgraph.checkpoint.serde.types import ERROR, _DeltaSnapshot
 
 from holdfast.errors import NotSerializableError
 from holdfast.persistence import arrays
-from holdfast.persistence.codec import Codec
+from holdfast.persistence.codec.strict import Codec
 from holdfast.persistence.encryption import Place, places
 from holdfast.persistence.saver.metadata import encrypts, sealed_metadata
 
 Params = dict[str, Any]
 Key = tuple[str, str, str]  # thread, namespace, checkpoint
 WriteRow = tuple[int, str, str, bytes]  # index, channel, type, blob
+
+
+def _running() -> Future[None]:
+    """A future that nobody cancels: an asyncio task that gives up waiting for it would, otherwise."""
+    future: Future[None] = Future()
+    future.set_running_or_notify_cancel()
+    return future
 
 
 @dataclass(slots=True, eq=False)
@@ -45,8 +53,10 @@ class Batch:
     task_id: str
     task_path: str
     rows: list[WriteRow]
-    stored: Future[None] = field(default_factory=Future)
+    stored: Future[None] = field(default_factory=_running)
     """Done when the statement that took the batch has been committed, or with its error."""
+    awaited: asyncio.Future[None] | None = None
+    """The same for the tasks of one event loop, where one of them waits for it."""
 
 
 def dump(serde: SerializerProtocol, value: Any, field: str, place: Place) -> tuple[str, bytes]:
@@ -99,8 +109,8 @@ def checkpoint_params(
         "checkpoint_ns": namespace,
         "checkpoint_id": checkpoint["id"],
         "parent_id": configurable.get("checkpoint_id"),
-        "checkpoint": _json({**checkpoint, "channel_values": inline}, "checkpoint"),
-        "metadata": _json(described, "metadata"),
+        "checkpoint": json_text({**checkpoint, "channel_values": inline}, "checkpoint"),
+        "metadata": json_text(described, "metadata"),
         "channels": arrays.texts(channels),
         "versions": arrays.texts(versions),
         "types": arrays.texts(types),
@@ -116,7 +126,7 @@ def write_rows(
     Errors, interrupts and resumes have a place of their own each, where a later one replaces the
     earlier; of other writes the first stays, as it has been seen.
     """
-    replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
+    replace = replaces(writes)
     rows: dict[int, WriteRow] = {}
     for place, (channel, value) in enumerate(writes):
         index = WRITES_IDX_MAP.get(channel, place)
@@ -128,6 +138,11 @@ def write_rows(
             where = places.write(key[1], key[2], task_id, channel)
             rows[index] = (index, channel, *dump(serde, value, f"write to {channel!r}", where))
     return list(rows.values()), replace
+
+
+def replaces(writes: Sequence[tuple[str, Any]]) -> bool:
+    """Whether these writes take the place of earlier ones: errors, interrupts, resumes and nothing else."""
+    return all(channel in WRITES_IDX_MAP for channel, _ in writes)
 
 
 def key_of(config: RunnableConfig) -> Key:
@@ -163,9 +178,17 @@ def writes_params(batches: Sequence[Batch]) -> Params:
     }
 
 
-def json_text(value: Mapping[str, Any], field: str) -> str:
+def json_text(value: Any, field: str) -> str:
     """The value as JSON for a jsonb parameter. Raises NotSerializableError."""
-    return _json(value, field)
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise NotSerializableError(
+            f"{field}: only plain JSON can be stored here: {error}.",
+            field=field,
+            path=field,
+            type=type(value).__name__,
+        ) from None
 
 
 def _is_inline(value: Any) -> bool:
@@ -178,15 +201,3 @@ def _is_inline(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, int)
-
-
-def _json(value: Any, field: str) -> str:
-    try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise NotSerializableError(
-            f"{field}: only plain JSON can be stored here: {error}.",
-            field=field,
-            path=field,
-            type=type(value).__name__,
-        ) from None

@@ -1,17 +1,19 @@
-"""One thread a process that looks, a few milliseconds later, at what has been left to wait.
+"""Looks, a few milliseconds later, at what has been left to wait: one thread a process, or the asyncio loop's own timer.
 
 Nearly always somebody has come for it meanwhile: then nothing is done, and no other thread was disturbed.
-What still waits is flushed on a few threads of their own, so that one database call does not hold up another.
+What still waits is flushed on a few threads of their own, or in a task of the loop, so that one database call does
+not hold up another.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 from holdfast.per_process import PerProcess
 
@@ -53,7 +55,24 @@ class _Flusher:
 
 _flusher: Final = PerProcess(_Flusher)
 
+_tasks: Final[set[asyncio.Task[None]]] = set()  # the loop keeps none of its tasks alive
+
 
 def flush_later(seconds: float, is_waiting: Callable[[], bool], flush: Callable[[], None]) -> None:
     """Call ``flush`` on another thread in ``seconds``, if ``is_waiting`` still says so then."""
     _flusher().later(seconds, is_waiting, flush)
+
+
+def aflush_later(
+    seconds: float, is_waiting: Callable[[], bool], flush: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
+    """As ``flush_later``, in a task of the running loop; called by one of its tasks."""
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        if is_waiting():
+            task = loop.create_task(flush())
+            _tasks.add(task)
+            task.add_done_callback(_tasks.discard)
+
+    loop.call_later(seconds, look)

@@ -13,7 +13,7 @@ from langgraph.checkpoint.base import CheckpointMetadata
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from holdfast.errors import InvalidInputError
-from holdfast.persistence.codec import Codec
+from holdfast.persistence.codec.strict import Codec
 from holdfast.persistence.encryption import Place
 from holdfast.persistence.encryption.inline import SEALED, open_rest, seal_rest
 

@@ -1,18 +1,25 @@
-"""Which checkpoints a call asks for, as the parameters of saver_get and saver_list; touches no database."""
+"""Which checkpoints a call asks for, as the parameters of saver_get, saver_keys and saver_rows; touches no database."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import get_checkpoint_id
 
+from holdfast.persistence import arrays
+from holdfast.persistence.saver.asking import Ask
 from holdfast.persistence.saver.decoding import Row
 from holdfast.persistence.saver.encoding import Params, json_text
 
-PAGE = 100
-"""How many checkpoints are read at once."""
+PAGE: Final = 100
+"""How many checkpoints are read at once, at most."""
+PAGE_BYTES: Final = 1024 * 1024
+"""How large the values of a page should be: where checkpoints are large, a page has fewer of them."""
+KEYS: Final = 10_000
+"""How many checkpoints are looked up at once; the first time PAGE, as many readers stop early."""
 
 
 def get_params(config: RunnableConfig) -> Params:
@@ -26,7 +33,12 @@ def get_params(config: RunnableConfig) -> Params:
 
 
 class Listing:
-    """The pages of one ``list``: ask with ``next_page``, hand what came to ``take``, until None is asked for."""
+    """One ``list``: give the rows of each ``next_ask`` to ``take``, until there is none.
+
+    It looks up which checkpoints there are, and then reads them page by page. So nothing is held in the
+    database between two pages, what is in memory does not grow with the thread, and no page looks again at
+    what earlier ones have shown. A checkpoint that is deleted meanwhile is left out.
+    """
 
     def __init__(
         self,
@@ -48,17 +60,34 @@ class Listing:
             "after_ns": None,
         }
         self._left = None if limit is None else int(limit)
+        self._keys: deque[Row] = deque()
+        self._at_once = PAGE
+        self._page = 10
 
-    def next_page(self) -> Params | None:
-        """The parameters of the next page, or None after the last."""
-        size = PAGE if self._left is None else min(PAGE, self._left)
-        return {**self._params, "limit": size} if size > 0 else None
+    def next_ask(self) -> Ask | None:
+        """What to ask next, or None after the last."""
+        if self._keys:
+            count = min(self._page, len(self._keys))
+            columns = zip(*(self._keys.popleft() for _ in range(count)), strict=True)
+            threads, namespaces, ids = (arrays.texts(column) for column in columns)
+            return Ask("saver_rows", {"threads": threads, "namespaces": namespaces, "ids": ids})
+        size = self._at_once if self._left is None else min(self._at_once, self._left)
+        # Never prepared, so that the planner sees which filters there are.
+        return Ask("saver_keys", {**self._params, "limit": size}, prepare=False) if size > 0 else None
 
-    def take(self, page: Sequence[Row], *, asked: Params) -> None:
-        """Go on after that page; one that is not full was the last."""
-        if len(page) < asked["limit"]:
+    def take(self, ask: Ask, rows: Sequence[Row]) -> Sequence[Row]:
+        """The page of checkpoints that has come; none if it was their keys."""
+        if ask.name == "saver_rows":
+            size = sum(len(blob) for row in rows for blobs in (row[8], row[12]) for blob in blobs or ())
+            fitting = PAGE_BYTES * len(rows) // max(size, 1)
+            self._page = max(1, min(2 * self._page, PAGE, fitting))
+            return rows
+        self._keys.extend(rows)
+        if len(rows) < ask.params["limit"]:
             self._left = 0
-            return
-        self._params["after_thread"], self._params["after_ns"], self._params["after_id"] = page[-1][:3]
+            return ()
+        self._params["after_thread"], self._params["after_ns"], self._params["after_id"] = rows[-1]
+        self._at_once = KEYS
         if self._left is not None:
-            self._left -= len(page)
+            self._left -= len(rows)
+        return ()

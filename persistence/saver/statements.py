@@ -1,32 +1,30 @@
-"""The saver's way to the database: a named statement, in one round trip on a pooled connection.
+"""The saver's way to the database: its calls' statements, each in one round trip on a pooled connection.
 
-It holds no connection between two calls. Connection errors are repeated for up to ``LEASE`` seconds and are
-never a node's error (R3); on a connection that was given to it nothing is repeated. It knows nothing of
+A call runs in the calling thread (``run``) or in an asyncio task (``arun``), on the same pool; neither needs the
+other. No connection is held between two statements. Connection errors are repeated for up to ``LEASE`` seconds and
+are never a node's error (R3); on a connection that was given to it nothing is repeated. It knows nothing of
 checkpoints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+import asyncio
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import psycopg
-from langgraph.checkpoint.postgres import PostgresSaver
-from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from holdfast.errors import DatabaseUnreachableError
 from holdfast.persistence import arrays
-from holdfast.persistence.connections import Connection, retrying
-from holdfast.persistence.fence import Fence
+from holdfast.persistence.connections import Connection, aexecuting, aon_shared, retrying
+from holdfast.persistence.saver.asking import Ask, Steps
 from holdfast.persistence.saver.decoding import Row
-from holdfast.persistence.saver.encoding import Params
 from holdfast.persistence.sql import query
 
 T = TypeVar("T")
 
 
 class Statements:
-    """Runs them on connections of the alias's pool, or on the one ``connection`` only. Thread-safe."""
+    """Runs calls on connections of the alias's pool, or on the one ``connection`` only. Thread-safe."""
 
     def __init__(self, alias: str, connection: Connection | None) -> None:
         self._alias = alias
@@ -34,41 +32,66 @@ class Statements:
         if connection is not None:
             arrays.register(connection)  # the pool's connections know the arrays of parameters already
 
-    def execute(self, name: str, params: Params) -> None:
-        """Run it. Raises DatabaseUnreachableError."""
-        statement = query(name)
-        self._do(lambda connection: psycopg.Cursor(connection).execute(statement, params))
+    def run(self, steps: Steps[T]) -> T:
+        """Do what the call asks for, in this thread. Raises DatabaseUnreachableError, and what the call raises."""
+        try:
+            step = next(steps)
+            while True:
+                rows: Sequence[Row] = ()
+                try:
+                    if isinstance(step, Ask):
+                        rows = self.rows(step)
+                    else:
+                        for stored in step.stored:
+                            stored.result()  # a thread's are never asyncio's
+                except BaseException as error:  # noqa: BLE001 - the call is told, and raises it or another
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(rows)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
-    def rows(self, name: str, params: Params, *, prepare: bool | None = None) -> Sequence[Row]:
-        """Run it; its rows. Raises DatabaseUnreachableError."""
-        statement = query(name)
+    async def arun(self, steps: Steps[T]) -> T:
+        """As ``run``, in an asyncio task and without a thread."""
+        try:
+            step = next(steps)
+            while True:
+                rows: Sequence[Row] = ()
+                try:
+                    if isinstance(step, Ask):
+                        rows = await self.arows(step)
+                    else:
+                        for stored in step.stored:
+                            await asyncio.wrap_future(stored)
+                except BaseException as error:  # noqa: BLE001 - as above; a cancelled task too
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(rows)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def rows(self, ask: Ask) -> Sequence[Row]:
+        """Execute one statement; its rows."""
+        statement = query(ask.name)
 
         def work(connection: Connection) -> Sequence[Row]:
             # Not connection.cursor(): a lent connection is Django's, whose cursors bind on the client.
             cursor = psycopg.Cursor(connection)
-            return cursor.execute(statement, params, prepare=prepare, binary=True).fetchall()
+            return _rows(cursor.execute(statement, ask.params, prepare=ask.prepare, binary=True))
 
-        return self._do(work)
-
-    def fenced(self, name: str, params: Params, fence: Fence) -> None:
-        """Run it under the fence. Raises LeaseLostError where another attempt owns the run (R2).
-
-        Nothing is stored behind a hole: once a statement was given up, those that follow are refused as it was.
-        """
-        if fence.broken:
-            raise DatabaseUnreachableError(
-                "An earlier write of this attempt was given up.", alias=self._alias
-            )
-        try:
-            rows = self.rows(name, params | fence.params)
-        except DatabaseUnreachableError:
-            fence.broken = True
-            raise
-        fence.check(rows[0][0])
-
-    def upstream(self, serde: SerializerProtocol, work: Callable[[PostgresSaver], T]) -> T:
-        """Let upstream's own saver do it."""
-        return self._do(lambda connection: work(PostgresSaver(connection, serde=serde)))
-
-    def _do(self, work: Callable[[Connection], T]) -> T:
         return retrying(self._alias, work) if self._connection is None else work(self._connection)
+
+    async def arows(self, ask: Ask) -> Sequence[Row]:
+        """As ``rows``, in an asyncio task."""
+        statement = query(ask.name)
+        if self._connection is None:
+            cursor = await aexecuting(self._alias, statement, ask.params, prepare=ask.prepare)
+        else:
+            cursor = await aon_shared(self._connection, statement, ask.params, prepare=ask.prepare)
+        return _rows(cursor)
+
+
+def _rows(cursor: psycopg.Cursor[Any]) -> Sequence[Row]:
+    return cursor.fetchall() if cursor.description else ()

@@ -7,13 +7,16 @@ from contextlib import contextmanager
 
 from holdfast import faults
 from holdfast.persistence.fence import Fence
-from holdfast.persistence.saver.encoding import Batch, Params, writes_params
+from holdfast.persistence.saver.asking import Written
+from holdfast.persistence.saver.encoding import Params, writes_params
 from holdfast.persistence.saver.held import Held, finish
 
 
 @contextmanager
-def storing_checkpoint(fence: Fence, held: Held, params: Params) -> Iterator[tuple[Params, Sequence[Batch]]]:
-    """Around saver_put_fenced, given the parameters of saver_put.
+def storing_checkpoint(
+    fence: Fence, held: Held, params: Params, after: Sequence[Written]
+) -> Iterator[tuple[Params, Sequence[Written]]]:
+    """Around saver_put_fenced, given the parameters of saver_put and the writes that it must not go before.
 
     Gives the statement's parameters, with the writes of the step before as far as they have waited for it,
     and those writes that are being stored by others, which must be durable first. What the statement
@@ -27,9 +30,11 @@ def storing_checkpoint(fence: Fence, held: Held, params: Params) -> Iterator[tup
         faults.point("input-before-first-checkpoint")
     faults.point("checkpoint-before-commit")
     along, before = held.take((thread_id, namespace, parent_id)) if parent_id else ([], [])
+    taken = {id(future) for batch in along for future in (batch.stored, batch.awaited)}
+    first = [batch.stored for batch in before] + [written for written in after if id(written) not in taken]
     error: BaseException | None = None
     try:
-        yield {**params, **writes_params(along), "enter": enter}, before
+        yield {**params, **writes_params(along), "enter": enter}, first
     except BaseException as raised:  # it is the error, too, of those whose writes went along
         error = raised
         raise

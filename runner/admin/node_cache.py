@@ -15,13 +15,16 @@ from holdfast.persistence.models import NodeCacheEntry
 from holdfast.runner.admin import pieces, values
 from holdfast.runner.admin.base import ReadOnlyAdmin
 
+COUNTS = ("hits", "misses")
+USE = ("took", *COUNTS, "saved_time")
+
 
 @admin.register(NodeCacheEntry)
 class NodeCacheAdmin(ReadOnlyAdmin):
     """Cache entries, newest first. Whoever has the delete permission may delete them."""
 
-    list_display = ("in_namespace", "key", "created", "expires", "stored_size")
-    list_columns = ("id", "namespace", "key", "created_at", "expires_at")
+    list_display = ("in_namespace", "version", "key", "created", "expires", "stored_size", *USE)
+    list_columns = ("id", "namespace", "version", "key", "created_at", "expires_at", "cost", *COUNTS, "saved")
     search_fields = ("key",)
     search_help_text = "A whole key"
     ordering = ("-id",)
@@ -32,6 +35,7 @@ class NodeCacheAdmin(ReadOnlyAdmin):
             {
                 "fields": (
                     "in_namespace",
+                    "version",
                     "key",
                     ("created", "expires"),
                     "type",
@@ -40,9 +44,11 @@ class NodeCacheAdmin(ReadOnlyAdmin):
                 )
             },
         ),
+        ("Use", {"fields": ("took", COUNTS, "saved_time", "used")}),
     )
 
     created = pieces.moment("created_at", "created")
+    used = pieces.moment("used_at", "last used")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows = super().get_queryset(request)
@@ -61,6 +67,14 @@ class NodeCacheAdmin(ReadOnlyAdmin):
         if entry.expires_at is None:
             return "never"
         return pieces.state("expired") if entry.expires_at < timezone.now() else pieces.when(entry.expires_at)
+
+    @admin.display(description="computing took")
+    def took(self, entry: NodeCacheEntry) -> str:
+        return pieces.span(entry.cost)
+
+    @admin.display(description="has saved")
+    def saved_time(self, entry: NodeCacheEntry) -> str:
+        return pieces.span(entry.saved)
 
     @admin.display(description="size")
     def stored_size(self, entry: Any) -> str:

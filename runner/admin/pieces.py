@@ -78,9 +78,14 @@ def moment(field: str, title: str) -> Callable[[Any, Any], SafeString]:
 
 def seconds(begin: datetime | None, end: datetime | None) -> str:
     """The time between two moments, in the unit that reads best; a dash while one is missing."""
-    if begin is None or end is None:
+    return span(None if begin is None or end is None else (end - begin).total_seconds())
+
+
+def span(seconds: float | None) -> str:
+    """A number of seconds, in the unit that reads best; a dash for none."""
+    if seconds is None:
         return "—"
-    span = max((end - begin).total_seconds(), 0.0)
+    span = max(seconds, 0.0)
     if span < 1:
         return f"{span * 1000:.0f} ms"
     if span < 120:

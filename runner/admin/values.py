@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 
 from holdfast.errors import HoldfastError
 from holdfast.persistence import codec
-from holdfast.persistence.codec.safe import Key
+from holdfast.persistence.codec import Key
 
 MAX_TEXT = 20_000  # characters of one value on a page
 MAX_BYTES = 1_000_000  # bytes of a stored value that is decoded at all

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from langgraph.errors import GraphBubbleUp
 
-from holdfast.errors import LeaseLostError
+from holdfast.errors import DatabaseUnreachableError, LeaseLostError
 from holdfast.per_process import PerProcess
 from holdfast.persistence import effects as ledger
 from holdfast.runner.effects.at_most_once import at_most_once
@@ -67,19 +67,38 @@ def _lease() -> Generator[None, None, None]:
         raise AttemptOverError(error.message, **error.facts) from error
 
 
+@contextmanager
+def _asking(attempt: Attempt | None) -> Generator[None, None, None]:
+    """Around the ledger's work: where it cannot be reached, the attempt is over, also for code that catches that.
+
+    Otherwise what such code makes of an outage would be stored in the place of the effect's result (R3).
+    """
+    try:
+        yield
+    except DatabaseUnreachableError:
+        if attempt is not None:
+            attempt.fence.broken = True
+        raise
+
+
 def run(guarded: Guarded, body: Callable[[], Any]) -> Any:
     """Execute a sync body under guard, or return what is recorded of it."""
     with _lease():
         attempt = guarded.place.attempt
         if guarded.place.call.kind == "transactional" and attempt is not None:
             wait_durable(guarded.place, attempt)
-            return transactional(guarded.place, attempt, guarded.effect(1), body)
+            with _asking(attempt):
+                return transactional(guarded.place, attempt, guarded.effect(1), body)
         steps = _steps(guarded)
         try:
             step = next(steps)
             while True:
                 try:
-                    outcome = step.work() if isinstance(step, Io) else _inside(step, body)
+                    if isinstance(step, Io):
+                        with _asking(attempt):
+                            outcome = step.work()
+                    else:
+                        outcome = _inside(step, body)
                 except Exception as error:  # noqa: BLE001 - the protocol decides
                     step = steps.throw(error)
                 else:
@@ -102,7 +121,8 @@ async def arun(guarded: Guarded, body: Callable[[], Awaitable[Any]]) -> Any:
             while True:
                 try:
                     if isinstance(step, Io):
-                        outcome = await _in_thread(step.work)
+                        with _asking(guarded.place.attempt):
+                            outcome = await _in_thread(step.work)
                     else:
                         with executing(step.effect):
                             outcome = (step.work or body)()

@@ -31,7 +31,8 @@ from langgraph._internal._runnable import is_async_callable as is_async
 from langgraph.config import get_config
 
 from holdfast.errors import EffectError, NotSerializableError
-from holdfast.persistence.codec import Codec, codec
+from holdfast.persistence.codec import codec
+from holdfast.persistence.codec.strict import Codec
 from holdfast.persistence.effects import Call, Kind, key_of
 from holdfast.persistence.encryption.salted import salted
 from holdfast.runner.runs.attempt import Attempt, current_attempt

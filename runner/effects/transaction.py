@@ -55,9 +55,7 @@ def transactional(place: Place, attempt: Attempt, effect: CurrentEffect, body: C
                 return _execute(connection, place, attempt, effect, body, used)
             except _AlreadyRecordedError:
                 continue
-            except (
-                Exception
-            ) as error:  # the body may wrap its error: whether the session died tells what it is
+            except Exception as error:  # the body may wrap its error: the session tells what it is
                 if not _session_died(error, used):
                     raise
                 connection.close()

@@ -164,7 +164,7 @@ class Story:
                         run_id=run_id,
                     )
 
-    def _in_the_middle(self, run: Run, steps: Sequence[StepRecord]) -> bool:
+    def _in_the_middle(self, _: Run, steps: Sequence[StepRecord]) -> bool:
         done = [step for step in steps if step.node == "summarise" and step.outcome == "done"]
         begun = any(step.node == "summarise" for step in steps)
         return len(done) >= self.count // 3 if self.count > 2 else begun

@@ -182,6 +182,7 @@ def resume(
                 f"Run {identity} does not ask {question!r}; it is {now.status} and asks "
                 f"{', '.join(asked) or 'nothing'}.",
                 run_id=identity,
+                status=now.status,
                 unknown=[question],
                 asked=asked,
             )

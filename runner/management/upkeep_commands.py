@@ -1,4 +1,4 @@
-"""``prune`` and ``doctor``."""
+"""``prune``, ``store-index`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for function in (prune, doctor):
+    for function in (prune, store_index, doctor):
         app.command(rich_help_panel="Upkeep")(function)
 
 
@@ -39,6 +39,35 @@ def prune(
         out.print(display.counts_table(deleted, "would be deleted" if dry_run else "deleted"))
         if report.skipped:
             out.print(f"{report.skipped} threads were in use, and are left for the next time", style="dim")
+
+
+def store_index(
+    as_sql: Annotated[
+        bool, typer.Option("--sql", help="Only print the statements, for whoever may execute them.")
+    ] = False,
+) -> None:
+    """Make the tables of HOLDFAST['STORE_INDEX'], the store's search by meaning, where they are missing.
+
+    A store does it by itself at its first use, if its role may make extensions and tables.
+
+    [dim]holdfast store-index --sql[/dim]
+    """
+    ready()
+    from holdfast.conf import settings
+    from holdfast.errors import ConfigurationError
+    from holdfast.persistence.store import tables
+
+    meaning = tables.meaning(settings().STORE_INDEX)
+    if meaning is None:
+        raise ConfigurationError(
+            "HOLDFAST['STORE_INDEX'] is not set: the store has no index.", setting="STORE_INDEX"
+        )
+    if as_sql:
+        print(meaning.tables.sql(), end="")
+        return
+    version = meaning.tables.version(settings().DATABASE)
+    look = meaning.tables.look(settings().DATABASE)
+    print(f"pgvector {version}: {look.type}({look.dims}), {look.method or 'no index'}")
 
 
 def doctor(as_json: AsJson = False) -> None:

@@ -54,6 +54,7 @@ def _follow(run_id: UUID, timeout: float | None, live: Any) -> Any:
     """Draw the timeline while it grows; the waiting is ``wait``'s own, cut into pieces."""
     from holdfast.runner import api
     from holdfast.runner.management import display, run_page
+    from holdfast.runner.runs.wait import what_then
 
     left = timeout
     rows = max(4, display.console().height - 10)  # what is below the screen is cut off, which is the newest
@@ -64,8 +65,12 @@ def _follow(run_id: UUID, timeout: float | None, live: Any) -> Any:
         except WaitTimeoutError:
             left = None if left is None else left - piece
             if left is not None and left <= 0:
+                now = api.get(run_id)
                 raise WaitTimeoutError(
-                    f"Run {run_id} has not ended after {timeout:g} s; it goes on.", run_id=run_id
+                    f"Run {run_id} is still {now.status} after {timeout:g} s; {what_then(now.status)}.",
+                    run_id=run_id,
+                    status=now.status,
+                    timeout=timeout,
                 ) from None
             live.update(
                 run_page.run_view(api.get(run_id), api.steps(run_id)[-rows:], payload=False), refresh=True

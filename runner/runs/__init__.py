@@ -1,4 +1,7 @@
 """The way of a run, one station a file: enqueue → (dispatch) → claim → execute → settle; interrupted → resume.
 
-``heartbeat`` keeps leases alive beside it, ``sweep`` finds what was lost.
+``attend`` takes a bell through claim, execute and settle. Beside it ``heartbeat`` keeps the leases alive, ``watch`` the
+heartbeat, and ``sweep`` finds what was lost; ``process`` knows what is executed here. Around a graph that executes stand
+``attempt``, ``executors``, ``loop``, ``boundary``, ``exits``, ``questions`` and ``timeline``. From outside come ``cancel``
+(and retry), ``thread`` and ``wait``.
 """

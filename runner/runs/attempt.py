@@ -1,6 +1,6 @@
 """The attempt at a run that the calling code belongs to: who executes, under which fence.
 
-``execution`` enters the scope around the graph; whatever a node calls finds it with
+``execute`` enters the scope around the graph; whatever a node calls finds it with
 ``current_attempt()``. It travels in a context variable, which LangGraph copies into the threads
 and asyncio tasks of its nodes. Nothing here reads or writes a row.
 """

@@ -6,10 +6,12 @@ import logging
 from contextlib import suppress
 
 from holdfast.errors import RunNotFoundError
+from holdfast.graphs import registry
 from holdfast.persistence import ledger
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.ids import RunId
 from holdfast.persistence.models.runs import RunStatus
+from holdfast.persistence.node_cache.tally import tally
 from holdfast.persistence.records import Run
 from holdfast.runner import dispatch
 from holdfast.runner.runs.claim import Claimed, claimed
@@ -35,8 +37,24 @@ def attend(run_id: RunId) -> Run | None:
     if process.draining:  # perhaps only since it waited for a beat or for a place
         _pass_on(run_id)
     else:
-        logger.debug("run %s is not to be had", run_id)
+        _say_why_not(run_id)
     return None
+
+
+def _say_why_not(run_id: RunId) -> None:
+    """Mostly another has it. But a worker that was started before its graph was written leaves it to others for ever."""
+    with suppress(RunNotFoundError), ledger.pooled():
+        run = ledger.get(run_id)
+        known = {(spec.name, spec.version) for spec in registry.all()}
+        if run.status is RunStatus.QUEUED and (run.graph, run.version) not in known:
+            logger.warning(
+                "run %s is left to others: this worker knows no graph %r of version %r; restart it if the graph is new",
+                run_id,
+                run.graph,
+                run.version,
+            )
+            return
+    logger.debug("run %s is not to be had", run_id)
 
 
 def _pass_on(run_id: RunId) -> None:
@@ -64,5 +82,9 @@ def _attempt(process: Process, had: Claimed) -> Run | None:
             settle(claim, execution, Drained())
             raise
         execution.settling = True
-        with ledger.outlasting(lambda: process.outlasts(OUTAGE)):  # an outage is no crash of the run's
-            return settle(claim, execution, outcome)
+        try:
+            with ledger.outlasting(lambda: process.outlasts(OUTAGE)):  # an outage is no crash of the run's
+                return settle(claim, execution, outcome)
+        finally:
+            if not process.beating:  # otherwise the heartbeat does it
+                tally().write(ledger.alias(), pause=0)

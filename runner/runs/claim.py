@@ -70,9 +70,7 @@ def _has_beaten(process: Process, run_id: RunId) -> bool:
 
 
 def _take(process: Process, run_id: RunId, *, alone: bool) -> Claim | None:
-    if (
-        process.draining
-    ):  # looked at last: it may have been told to go while it waited for beat or place (R13)
+    if process.draining:  # looked at last: it may have been told so while it waited for beat or place (R13)
         return None
     with ledger.pooled():
         return ledger.claim(

@@ -1,4 +1,7 @@
-"""Enqueue: a run becomes a row in the caller's transaction, and a bell when that has committed (P1, R17)."""
+"""Enqueue: a run becomes a row in the caller's transaction, and its bell goes with it or follows the commit (P1, R17).
+
+It goes with it where broker and runs share a database.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ logger = logging.getLogger("holdfast.enqueue")
 
 
 def enqueue(requests: Sequence[Request]) -> list[Run]:
-    """Insert the runs, all or none, and ring once the surrounding transaction has committed."""
+    """Insert the runs, all or none, and ring for those that are due: to be heard once the transaction has committed.
+
+    Raises TransactionError, IdempotencyConflictError, ThreadBusyError, and what ``checked`` does.
+    """
     new = [checked(request) for request in requests]
     _refuse_foreign_transaction()
     if len(new) == 1 and ledger.stands_alone(new[0]) and (run := _alone(new[0])) is not None:
@@ -36,12 +42,12 @@ def _alone(new: NewRun) -> Run | None:
     along = dispatch.along([ledger.first_bell(new)]) if due else None
     faults.point("enqueue-before-commit")
     try:
-        run = ledger.insert_alone(new, along or [])
+        run = ledger.insert_alone(new, [along] if along else [])
     except ledger.DATABASE_ERRORS as error:
-        if not along or ledger.is_lost(error):
+        if ledger.is_lost(error):
             raise
-        # Nothing is there; if it was for the bell's sake, the longer way does without (R17).
-        logger.warning("run %s could not be inserted with its bell: %s", new.id, str(error).strip())
+        # Nothing is there. If it was for the bell's sake, the longer way does without (R17); if not, it will tell.
+        logger.warning("run %s could not be inserted at once: %s", new.id, " ".join(str(error).split()))
         return None
     if run is not None:
         _ring_after_commit([] if along else _due([run]))

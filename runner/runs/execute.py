@@ -13,6 +13,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained
 from langgraph.pregel import Pregel
+from langgraph.store.base import BaseStore
 from langgraph.types import Command, Interrupt
 
 from holdfast import faults
@@ -20,6 +21,7 @@ from holdfast.errors import LeaseLostError, OutageError
 from holdfast.graphs import registry
 from holdfast.graphs.spec import GraphSpec
 from holdfast.persistence import DjangoCache, DjangoSaver, DjangoStore, codec, ledger
+from holdfast.persistence.fence import Fence
 from holdfast.persistence.records import Claim
 from holdfast.runner.runs import executors, questions
 from holdfast.runner.runs.attempt import Attempt, attempt_scope
@@ -100,12 +102,19 @@ class _Stream:
 def _attached(spec: GraphSpec, execution: Execution) -> AnyPregel:
     serde = codec.codec(spec.allowlist)
     graph = spec.compile()
-    parts: dict[str, Any] = {"checkpointer": DjangoSaver(serde=serde, fence=execution.fence)}
-    if graph.store is None:  # a graph's own store or cache may carry its own configuration
-        parts["store"] = DjangoStore()
-    if graph.cache is None:
+    parts: dict[str, Any] = {
+        "checkpointer": DjangoSaver(serde=serde, fence=execution.fence),
+        "store": _store_for(graph, execution.fence),
+    }
+    if graph.cache is None:  # a graph's own store or cache may carry its own configuration
         parts["cache"] = DjangoCache[Any](serde=serde, on_hit=execution.timeline.cache_hit)
     return graph.copy(parts)
+
+
+def _store_for(graph: AnyPregel, fence: Fence) -> BaseStore:
+    if graph.store is None:
+        return DjangoStore(fence=fence)
+    return graph.store.under(fence) if isinstance(graph.store, DjangoStore) else graph.store
 
 
 def _attempt(claim: Claim, execution: Execution, spec: GraphSpec) -> Attempt:

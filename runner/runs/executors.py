@@ -6,8 +6,10 @@ nodes on 6 threads, or under ``max_concurrency``, the first node's result is sto
 and a crash before that repeats them all (seen with 1.2.22). And where nobody has to wait for a thread, each step
 of a chain goes to another one and back twice, which costs more than the database does (10 steps: 4 ms of
 processor time). Here a task's writes are handed to the saver in the thread that has them, which keeps them for
-their checkpoint; a checkpoint is stored in the thread that is about to wait for it (``durability="sync"``); and
-the cache has threads of its own. Calls pass the boundary before they begin (R13).
+their checkpoint; a checkpoint is stored in the thread that is about to wait for it (``durability="sync"``),
+together with the writes that LangGraph would have it wait for; and the cache has threads of its own. In async
+graphs a task's writes are handed over in the same way and take no task of the loop's. Calls pass the boundary
+before they begin (R13).
 
 There is no public way to tell LangGraph otherwise, so inside a run its executors are replaced by these. Outside a
 run nothing changes. This is the one place that reaches into them.
@@ -38,6 +40,9 @@ T = TypeVar("T")
 CACHE_THREADS: Final = 4
 """Threads for the node cache's writes; they wait for a connection."""
 
+_PUT: Final = "_checkpointer_put_after_previous"
+"""LangGraph's own method of its loops that stores a checkpoint."""
+
 _stock: Final = vars(_executor)["get_executor_for_config"]
 
 
@@ -55,8 +60,11 @@ class _Pool(ContextThreadPoolExecutor):
         if isinstance(owner, DjangoSaver) and method.__name__ == "put_writes":
             call_saver: Callable[..., Future[None]] = owner.put_writes_soon
             return call_saver(*args[1:], **kwargs)
-        if isinstance(owner, _loop.SyncPregelLoop) and method.__name__ == "_checkpointer_put_after_previous":
-            return _here(func, *args, **kwargs)
+        if isinstance(owner, _loop.SyncPregelLoop) and method.__name__ == _PUT:
+            in_context: Callable[..., Any] = func
+            if isinstance(owner.checkpointer, DjangoSaver):
+                return _here(partial(in_context, _put, owner.checkpointer, *args[1:], **kwargs))
+            return _here(partial(in_context, *args, **kwargs))
         if isinstance(owner, BaseCache):
             return self._cache.submit(func, *args, **kwargs)
         if (call := _call_among(args)) is not None:
@@ -69,25 +77,48 @@ class _Pool(ContextThreadPoolExecutor):
         self._cache.shutdown(wait)
 
 
-def _here(func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+def _put(saver: DjangoSaver, previous: Future[Any] | None, writes: Any, *checkpoint: Any) -> None:
+    """In place of the loop's own, which waits for a DeltaChannel's writes before it asks the saver to store both."""
+    if previous is not None:
+        previous.result()
+    saver.put_after(writes, *checkpoint)
+
+
+async def _aput(saver: DjangoSaver, previous: Awaitable[Any] | None, writes: Any, *checkpoint: Any) -> None:
+    if previous is not None:
+        await previous
+    await saver.aput_after(writes, *checkpoint)
+
+
+def _here(call: Callable[[], T]) -> Future[T]:
     future: Future[T] = Future()
     try:
-        future.set_result(func(*args, **kwargs))
+        future.set_result(call())
     except Exception as error:  # noqa: BLE001 - raised where the future is asked, as from another thread
         future.set_exception(error)
     return future
 
 
 class _Tasks(_executor.AsyncBackgroundExecutor):
-    """Of async graphs: nodes and calls wait for the semaphore of ``max_concurrency``, writes do not."""
+    """Of async graphs: nodes and calls wait for the semaphore of ``max_concurrency``; what stores their results does not.
 
-    def submit(self, fn: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> Any:
-        """Called on the loop's own thread only, so that nobody else sees the semaphore away."""
+    All of it is called on the loop's own thread, so that nobody else sees the semaphore away.
+    """
+
+    def submit(self, fn: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        """As the stock one, outside a run."""
         if current_attempt() is None:
             return super().submit(fn, *args, **kwargs)
         if (call := _call_among(args)) is not None:
             return super().submit(_abegin, call, fn, *args, **kwargs)
-        if not _is_write(fn):
+        owner, name = getattr(fn, "__self__", None), getattr(fn, "__name__", "")
+        if isinstance(owner, DjangoSaver) and name == "aput_writes":
+            if (written := owner.aput_writes_soon(*args)) is not None:
+                return self._known(written, **kwargs)
+        elif isinstance(owner, _loop.AsyncPregelLoop) and name == _PUT:
+            if isinstance(owner.checkpointer, DjangoSaver):
+                fn, args = _aput, (owner.checkpointer, *args)
+        elif not isinstance(owner, BaseCheckpointSaver | BaseCache):
             return super().submit(fn, *args, **kwargs)
         semaphore, self.semaphore = self.semaphore, None
         try:
@@ -95,9 +126,13 @@ class _Tasks(_executor.AsyncBackgroundExecutor):
         finally:
             self.semaphore = semaphore
 
-
-def _is_write(function: object) -> bool:
-    return isinstance(getattr(function, "__self__", None), BaseCheckpointSaver | BaseCache)
+    def _known(
+        self, future: asyncio.Future[T], *, __cancel_on_exit__: bool = False, __reraise_on_exit__: bool = True
+    ) -> asyncio.Future[T]:
+        """Waited for at the end of the run, and its error raised there, as if it were a task of this executor."""
+        self.tasks[future] = (__cancel_on_exit__, __reraise_on_exit__)
+        future.add_done_callback(self.done)
+        return future
 
 
 def _call_among(args: tuple[Any, ...]) -> PregelExecutableTask | None:

@@ -20,6 +20,7 @@ from holdfast.conf import settings
 from holdfast.errors import LeaseLostError, OutageError
 from holdfast.persistence import ledger
 from holdfast.persistence.connections import limit_waits
+from holdfast.persistence.node_cache.tally import tally
 from holdfast.persistence.records import Beat, Session
 from holdfast.runner.runs import sweep
 from holdfast.runner.runs.process import LATE, Execution, Process
@@ -129,6 +130,7 @@ class Heartbeat:
             if execution.fence.progressed:
                 process.admit_others(execution.place)
             self._write_timeline(execution)
+        tally().write(ledger.alias(), django=True)  # the pool's connections may all be busy
 
     def _open_session(self) -> Session:
         connection = connections[ledger.alias()]

@@ -94,7 +94,9 @@ def _alone(thread_id: ThreadId) -> Iterator[None]:
     # FOR UPDATE: claims and retention wait, and then look in a statement of their own (R20).
     with transaction.atomic(using=ledger.alias()):
         if not ledger.lock_thread(thread_id):
-            raise ThreadNotFoundError(f"There is no thread {thread_id!r}.", thread_id=thread_id)
+            raise ThreadNotFoundError(
+                f"There is no thread {thread_id!r}.", thread_id=thread_id, checkpoint_id=None
+            )
         yield
 
 
@@ -115,7 +117,9 @@ def _busy(thread_id: ThreadId, holder: Run, why: str) -> ThreadBusyError:
 
 def _graph(thread_id: ThreadId) -> Pregel[Any, Any, Any, Any]:
     if (found := ledger.graph_of(thread_id)) is None:
-        raise ThreadNotFoundError(f"No run has used thread {thread_id!r}.", thread_id=thread_id)
+        raise ThreadNotFoundError(
+            f"No run has used thread {thread_id!r}.", thread_id=thread_id, checkpoint_id=None
+        )
     spec = registry.get(*found)
     connection = connections[ledger.alias()]
     connection.ensure_connection()

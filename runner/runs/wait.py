@@ -74,10 +74,20 @@ def _looks(
         waited = time.monotonic() - begun
         if timeout is not None and waited >= timeout:
             raise WaitTimeoutError(
-                f"Run {run_id} is still {now[0]} after {timeout} s; it goes on.",
+                f"Run {run_id} is still {now[0]} after {timeout} s; {what_then(now[0])}.",
                 run_id=run_id,
                 status=now[0],
                 timeout=timeout,
             )
         yield min(max(shortest, waited * GROWTH), LONGEST_PAUSE)
         shortest = SHORTEST_PAUSE
+
+
+def what_then(status: RunStatus) -> str:
+    """What to expect of a run that somebody has waited for in vain."""
+    if status is not RunStatus.QUEUED:
+        return "it goes on"
+    return (
+        "no worker executes it now. Does one consume its queue (holdfast doctor)? A worker that was started before "
+        "the graph was written must be restarted"
+    )

@@ -1,6 +1,6 @@
 """The reference site's Celery app: ``celery -A holdfast.runner.site.celery:app worker``.
 
-Sets what FACTS and rules ask of a broker; a project of your own has its own Celery app and needs
+Sets what each broker needs to keep bells safe and prompt; a project of your own has its own Celery app and needs
 none of this, since every task of Holdfast carries its options itself.
 """
 

@@ -11,7 +11,7 @@ import pytest
 
 import holdfast
 from holdfast.graphs.examples.models import Publication
-from holdfast.persistence.models import Effect
+from holdfast.persistence.models import Effect, Step
 from tests.acceptance.trials import GRAPHS, LONG_LEASE, PATIENCE, Trial, everything, take_overs
 from tests.acceptance.waiting import until
 from tests.acceptance.workers import Stage, Worker
@@ -51,6 +51,10 @@ def test_p2_a_stopped_worker_that_wakes_up_writes_nothing_and_serves_other_runs(
         assert (run.deliveries, run.crashes) == (2, 1)
         trial.assert_executed(again=[1])
 
+    # The new worker's timeline of the fourth is written by a beat of its own.
+    until(
+        Step.objects.filter(run_id=raced.id, delivery=2).exists, PATIENCE, "the take-over is in the timeline"
+    )
     before = everything(stage.database)
     old.cont()
     # It has seen that all four are another's by now; three of them end under its hands and are refused.

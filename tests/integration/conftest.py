@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connections
 
 from holdfast.persistence import retention
 from holdfast.persistence.connections import close_pools, connect
@@ -22,7 +24,7 @@ def _no_pool_stays_open() -> Iterator[None]:
 @pytest.fixture
 def no_other_checkpoints(transactional_db: None) -> None:
     with connect("default") as cleaner:
-        cleaner.execute("TRUNCATE checkpoints, checkpoint_blobs, checkpoint_writes")
+        cleaner.execute("TRUNCATE checkpoints, checkpoint_blobs, checkpoint_writes, store CASCADE")
 
 
 @pytest.fixture
@@ -49,3 +51,17 @@ def bare(tmp_path: Path) -> dict[str, str]:
         key: value for key, value in os.environ.items() if key not in dropped and not key.startswith("PG")
     }
     return {**kept, "HOLDFAST_HOME": str(tmp_path / "home"), "COLUMNS": "160"}
+
+
+@pytest.fixture
+def stray_alias(settings: Any) -> Iterator[str]:
+    """A database that nobody answers for, and a lease that a test can wait for."""
+    settings.HOLDFAST = {"LEASE": 2.0, "IDLE_IN_TRANSACTION": 1.0}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        connections.databases["nowhere"] = connections.databases["default"] | {
+            "HOST": "127.0.0.1",
+            "PORT": str(taken.getsockname()[1]),
+        }
+        yield "nowhere"
+        del connections.databases["nowhere"]

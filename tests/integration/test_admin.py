@@ -18,13 +18,23 @@ from pytest_django import DjangoAssertNumQueries
 from holdfast.errors import RetryRefusedError, RunStateError
 from holdfast.persistence import codec
 from holdfast.persistence.ids import new_run_id
-from holdfast.persistence.models import CheckpointView, Effect, NodeCacheEntry, RunRow, Step, Thread
+from holdfast.persistence.models import (
+    CheckpointView,
+    Effect,
+    NodeCacheEntry,
+    RunRow,
+    Step,
+    StoreItem,
+    StoreItemView,
+    Thread,
+)
+from holdfast.persistence.node_cache.keys import digests, slot
 
 pytestmark = pytest.mark.django_db
 
 EVIL = "<script>alert('state')</script>"
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
-MODELS = ("runrow", "thread", "effect", "nodecacheentry", "checkpointview")
+MODELS = ("runrow", "thread", "effect", "nodecacheentry", "checkpointview", "storeitemview")
 
 
 def make_run(thread: str = "order-1", **changes: Any) -> RunRow:
@@ -150,9 +160,25 @@ def everything() -> RunRow:
     make_effect(run)
     make_step(run, 0, node=EVIL)
     kind, data = codec.dumps(EVIL, field="value")
-    NodeCacheEntry.objects.create(namespace=["digest", EVIL], key=EVIL, type=kind, value=data, created_at=NOW)
+    make_cache_entry(["digest", EVIL], EVIL, type=kind, value=data, version=EVIL, cost=1.5, hits=2, saved=3.0)
     make_checkpoint(run.thread_id, 1, [EVIL])
+    make_item(EVIL)
     return run
+
+
+def make_item(key: str) -> None:
+    """As the store writes it, in the test's own transaction."""
+    StoreItem.objects.create(
+        prefix=f"users.{EVIL}", key=key, value={EVIL: [EVIL]}, created_at=NOW, updated_at=NOW, expires_at=NOW
+    )
+
+
+def make_cache_entry(namespace: list[str], key: str, **fields: Any) -> NodeCacheEntry:
+    (digest,) = digests("", [(tuple(namespace), key)])
+    fields = {"type": "null", "value": b"", "created_at": NOW} | fields
+    return NodeCacheEntry.objects.create(
+        slot=slot(digest), digest=digest, namespace=namespace, key=key, **fields
+    )
 
 
 @pytest.fixture
@@ -186,11 +212,23 @@ def details(run: RunRow) -> Iterator[str]:
     yield detail("effect", Effect.objects.get().key)
     yield detail("nodecacheentry", NodeCacheEntry.objects.get().pk)
     yield detail("checkpointview", CheckpointView.objects.get().key)
+    yield detail("storeitemview", StoreItemView.objects.get().pk)
 
 
 def act(client: Client, action: str, run: RunRow, **fields: str) -> Any:
     data = {"action": action, "_selected_action": str(run.id), **fields}
     return client.post(changelist("runrow"), data, follow=True)
+
+
+def test_a_cache_entry_shows_what_it_saved(boss: Client) -> None:
+    entry = make_cache_entry(
+        ["ns", "summarise"], "k", version="orders@2", cost=30.0, hits=4, misses=1, saved=120.0
+    )
+    for url in (changelist("nodecacheentry"), detail("nodecacheentry", entry.pk)):
+        shown = boss.get(url).content.decode()
+        assert "summarise" in shown
+        assert "2 min 0 s" in shown
+        assert "orders@2" in shown
 
 
 def test_every_page_shows_untrusted_text_as_text(boss: Client, everything: RunRow) -> None:
@@ -209,10 +247,9 @@ def test_a_list_needs_the_same_queries_whatever_its_length(
         for number in range(first, first + 5):
             run = make_run(f"thread-{number}")
             make_effect(run)
-            NodeCacheEntry.objects.create(
-                namespace=["n"], key=str(number), type="null", value=b"", created_at=NOW
-            )
+            make_cache_entry(["n"], str(number))
             make_checkpoint(run.thread_id, number)
+            make_item(str(number))
 
     fill(0)
     boss.get(changelist(model))
@@ -441,3 +478,13 @@ def test_the_list_of_runs_says_what_matters_in_four_columns(boss: Client) -> Non
         "approval (1)",
     ):
         assert shown in page
+
+
+def test_items_of_the_store_are_found_by_their_namespace(boss: Client) -> None:
+    make_item("one")
+    StoreItem.objects.create(prefix="users.bob", key="two", value={})
+    found = boss.get(changelist("storeitemview"), {"q": "users.bob"}).content.decode()
+    assert "two" in found
+    assert "one" not in found.partition("result_list")[2]
+    assert boss.get(detail("storeitemview", '["users.bob", "two"]')).status_code == 200
+    assert boss.get(detail("storeitemview", '["users.bob"]')).status_code == 302

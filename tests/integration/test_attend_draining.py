@@ -63,3 +63,13 @@ def test_r13_a_bell_of_a_run_that_is_not_queued_ends_there(
     RunRow.objects.filter(id=run.id).delete()
     assert station.attend(run.id) is None
     assert bells == []
+
+
+def test_p1_a_worker_that_does_not_know_a_graph_leaves_its_run_to_others_and_says_so(
+    process: Process, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = holdfast.enqueue("long_steps", {"steps": 1})
+    RunRow.objects.filter(id=run.id).update(graph="written-later")
+    assert station.attend(run.id) is None
+    assert (holdfast.get(run.id).status, holdfast.get(run.id).deliveries) == ("queued", 0)
+    assert "knows no graph 'written-later'" in caplog.text

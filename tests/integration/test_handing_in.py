@@ -224,6 +224,16 @@ def test_a_migration_that_adds_a_column_breaks_no_prepared_statement(here: Here)
             cursor.execute("ALTER TABLE holdfast_run DROP COLUMN later")
 
 
+@pytest.mark.usefixtures("fresh")
+def test_a_session_that_somebody_emptied_hands_in_all_the_same(elsewhere: Celery) -> None:
+    for _ in range(4):
+        enqueue()
+    with connection.cursor() as cursor:
+        cursor.execute("DISCARD ALL")
+    enqueue()
+    assert RunRow.objects.count() == 5
+
+
 # ── a broker that does not take the bell ──
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -16,8 +18,12 @@ from langgraph.types import CachePolicy
 from holdfast import task
 from holdfast.errors import NotSerializableError
 from holdfast.persistence import DjangoCache
-from holdfast.persistence.connections import pool
+from holdfast.persistence.connections import connect, pool
 from holdfast.persistence.models import NodeCacheEntry
+from holdfast.persistence.node_cache import asking
+from holdfast.persistence.node_cache.keys import digests, slot
+from holdfast.persistence.node_cache.tally import tally
+from holdfast.persistence.sql import query
 from tests.integration.attempts import claim, execute
 from tests.integration.test_effects_keyed import State
 
@@ -66,34 +72,92 @@ def test_clear_takes_exactly_the_namespaces() -> None:
     assert cache.get([A]) == {}
 
 
-def test_the_async_twins_do_the_same() -> None:
+def test_the_async_twins_do_the_same_without_a_thread() -> None:
     async def use() -> None:
         cache = DjangoCache[Any]()
         await cache.aset({A: (1, None), B: (2, None)})
         assert await cache.aget([A, B]) == {A: 1, B: 2}
         await cache.aclear([("ns", "a")])
         assert await cache.aget([A, B]) == {B: 2}
+        await cache.aclear()
+        assert await cache.aget([A, B]) == {}
 
+    before = threading.active_count()
     asyncio.run(use())
+    assert threading.active_count() == before
 
 
 def test_a_batch_is_one_statement(monkeypatch: pytest.MonkeyPatch) -> None:
-    from holdfast.persistence import node_cache
+    asked: list[str] = []
 
-    calls: list[str] = []
-    original = node_cache.retrying
+    def named(name: str) -> Any:
+        asked.append(name)
+        return query(name)
 
-    def counted(alias: str, work: Any) -> Any:
-        calls.append(alias)
-        return original(alias, work)
-
-    monkeypatch.setattr(node_cache, "retrying", counted)
+    monkeypatch.setattr(asking, "query", named)
     many = {(("ns", str(i)), "k"): (i, None) for i in range(500)}
     DjangoCache[Any]().set(many)
     with CaptureQueriesContext(connection) as django:
         assert len(DjangoCache[Any]().get(list(many))) == 500
-    assert calls == ["default", "default"]
+    assert [name for name in asked if name != "cache_count"] == ["cache_set", "cache_get"]
     assert not django.captured_queries
+
+
+def test_entries_of_another_version_are_not_found_and_cleared_all_the_same() -> None:
+    old, new = DjangoCache[Any](version="orders@1"), DjangoCache[Any](version="orders@2")
+    old.set({A: (1, None)})
+    assert new.get([A]) == {}
+    new.set({A: (2, None)})
+    assert (old.get([A]), new.get([A]), DjangoCache[Any]().get([A])) == ({A: 1}, {A: 2}, {})
+    assert set(NodeCacheEntry.objects.values_list("version", flat=True)) == {"orders@1", "orders@2"}
+    new.clear([A[0]])
+    assert not NodeCacheEntry.objects.exists()
+
+
+def test_hits_are_counted_with_what_they_saved_and_reading_waits_for_no_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tally().write("default", pause=0)  # what other tests have left
+    cache = DjangoCache[Any]()
+    cache.set({A: (1, None), B: (2, None)})
+    NodeCacheEntry.objects.update(cost=2.0)
+    monkeypatch.setattr(tally(), "_taken", time.monotonic() + 3600)  # nothing is written by the way
+    for _ in range(3):
+        cache.get([A, B])
+    with connect("default") as other, other.transaction():
+        other.execute("SELECT FROM holdfast_node_cache WHERE namespace = %s FOR UPDATE", [list(A[0])])
+        tally().write("default", pause=0)
+        assert cache.get([A]) == {A: 1}
+    locked, free = (NodeCacheEntry.objects.get(namespace=list(key[0])) for key in (A, B))
+    assert (locked.hits, locked.used_at) == (0, None)
+    assert (free.hits, free.misses, free.saved) == (3, 1, 6.0)
+    tally().write("default", pause=0)
+    locked.refresh_from_db()
+    assert (locked.hits, locked.saved) == (4, 8.0)
+    cache.set({A: (3, 60)})  # computed anew: what it was good for stays
+    locked.refresh_from_db()
+    assert (locked.hits, locked.misses, locked.saved) == (4, 2, 8.0)
+
+
+def test_what_computing_took_is_the_time_since_the_value_was_missed() -> None:
+    cache = DjangoCache[Any]()
+    cache.set({B: (1, None)})
+    cache.get([A, B])
+    threading.Event().wait(0.05)
+    cache.set({A: (1, None), B: (2, None)})
+    assert NodeCacheEntry.objects.get(namespace=list(B[0])).cost is None
+    cost = NodeCacheEntry.objects.get(namespace=list(A[0])).cost
+    assert cost is not None
+    assert 0.05 <= cost < 5
+
+
+def test_an_entry_in_the_same_slot_is_not_taken_for_another() -> None:
+    cache = DjangoCache[Any]()
+    cache.set({A: (1, None)})
+    NodeCacheEntry.objects.update(slot=slot(digests("", [B])[0]))
+    assert cache.get([B]) == {}
+    cache.set({B: (2, None)})
+    assert cache.get([A, B]) == {B: 2}
 
 
 def test_p12_a_pickle_in_the_table_is_never_loaded(caplog: pytest.LogCaptureFixture) -> None:

@@ -28,7 +28,7 @@ def fold(current: list[Any], updates: list[list[Any]]) -> list[Any]:
 
 
 class Delta(TypedDict):
-    items: Annotated[list[Any], DeltaChannel(fold)]
+    items: Annotated[list[Any], DeltaChannel(fold, snapshot_frequency=4)]
 
 
 def test_p10_a_thread_that_ended_long_ago_goes_and_a_younger_one_stays(at_hours: Any) -> None:
@@ -138,16 +138,18 @@ def test_p10_a_question_that_waits_unfenced_can_still_be_answered(at_hours: Any)
     assert compiled.invoke(Command(resume="yes"), config("t"))["items"] == [0]
 
 
-def test_p10_a_thread_with_a_delta_channel_is_not_thinned(at_hours: Any) -> None:
+def test_p10_a_thread_with_a_delta_channel_keeps_what_its_value_is_rebuilt_from(at_hours: Any) -> None:
     built = StateGraph(Delta)
     built.add_node("step", lambda state: {"items": [len(state["items"])]})
     built.add_edge(START, "step")
     compiled = built.compile(checkpointer=DjangoSaver())
-    state = talk(compiled, "t", 4)
-    before = counts()
-    assert prune(keep(keep_last=1)) == PruneReport()
-    assert counts() == before
+    state = talk(compiled, "t", 8)
+    assert prune(keep(keep_last=1)).checkpoints > 8
     assert dict(compiled.get_state(config("t")).values) == state
+    after = counts()
+    assert prune(keep(keep_last=1)) == PruneReport()
+    assert counts() == after
+    assert talk(compiled, "t", 1)["items"][: len(state["items"])] == state["items"]
     at_hours(48)
     assert prune(keep(max_age=DAY)).threads == 1
 

@@ -111,9 +111,14 @@ def told() -> Iterator[None]:
     def go(number: int, frame: Any) -> None:
         raise SystemExit(-number)
 
-    before = signal.signal(signal.SIGUSR2, go)
+    # In the background of a shell Ctrl-C is ignored, and so it is in what a shell starts there.
+    before = {
+        signal.SIGUSR2: signal.signal(signal.SIGUSR2, go),
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+    }
     yield
-    signal.signal(signal.SIGUSR2, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("told")

@@ -246,3 +246,18 @@ def test_the_server_may_be_restarted_between_two_checkpoints(
     found = saver.get_tuple(config_for(thread_id))
     assert found is not None
     assert found.pending_writes == [("task", "n", [2])]
+
+
+def test_p1_a_migration_beside_a_worker_costs_no_run() -> None:
+    """A column more changes what a prepared ``SELECT *`` returns, which PostgreSQL refuses: planned anew, it goes on."""
+    with connect("default") as elsewhere:
+        elsewhere.execute("CREATE TABLE migrated (n int)")
+        try:
+            for _ in range(2):
+                retrying(
+                    "default", lambda own: own.execute("SELECT * FROM migrated", prepare=True).fetchall()
+                )
+            elsewhere.execute("ALTER TABLE migrated ADD COLUMN m int")
+            retrying("default", lambda own: own.execute("SELECT * FROM migrated", prepare=True).fetchall())
+        finally:
+            elsewhere.execute("DROP TABLE migrated")

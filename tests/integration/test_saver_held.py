@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from django.db import connections
 from langgraph.checkpoint.serde.types import INTERRUPT
 
 from holdfast.errors import DatabaseUnreachableError, LeaseLostError
@@ -17,7 +16,8 @@ from holdfast.persistence import DjangoSaver
 from holdfast.persistence.connections import close_pools
 from holdfast.persistence.ids import new_token
 from holdfast.persistence.models import Checkpoint, CheckpointWrite, RunRow
-from holdfast.persistence.saver import held
+from holdfast.persistence.saver import synchronous
+from holdfast.persistence.saver.encoding import Batch, Key
 from holdfast.persistence.saver.statements import Statements
 from tests.integration.claims import a_checkpoint, chain, claim, config_for
 
@@ -31,37 +31,24 @@ def _pools() -> Iterator[None]:
 
 
 @pytest.fixture
-def stray_alias(settings: Any) -> Iterator[str]:
-    """A database that nobody answers for, and a lease that a test can wait for."""
-    settings.HOLDFAST = {"LEASE": 2.0, "IDLE_IN_TRANSACTION": 1.0}
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        connections.databases["nowhere"] = connections.databases["default"] | {
-            "HOST": "127.0.0.1",
-            "PORT": str(taken.getsockname()[1]),
-        }
-        yield "nowhere"
-        del connections.databases["nowhere"]
-
-
-@pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the fenced statements, in the order in which they are sent."""
     sent: list[str] = []
-    original = Statements.fenced
+    original = Statements.rows
 
-    def recording(self: Any, name: str, params: Any, fence: Any) -> None:
-        sent.append(name)
-        original(self, name, params, fence)
+    def recording(self: Any, ask: Any) -> Any:
+        if "fenced" in ask.name:
+            sent.append(ask.name)
+        return original(self, ask)
 
-    monkeypatch.setattr(Statements, "fenced", recording)
+    monkeypatch.setattr(Statements, "rows", recording)
     return sent
 
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No time is up before the checkpoint comes."""
-    monkeypatch.setattr(held, "flush_later", lambda *later: None)
+    monkeypatch.setattr(synchronous, "flush_later", lambda *later: None)
 
 
 class Waiting(threading.Thread):
@@ -160,7 +147,7 @@ def test_p3_what_several_siblings_have_left_is_stored_in_one_statement(
     statements.clear()
     later: list[Any] = []
     monkeypatch.setattr(
-        held, "flush_later", lambda seconds, is_waiting, flush: later.append((is_waiting, flush))
+        synchronous, "flush_later", lambda seconds, is_waiting, flush: later.append((is_waiting, flush))
     )
     futures = [saver.put_writes_soon(config, [("n", n), ("m", [n])], f"task-{n}") for n in range(5)]
     futures.append(saver.put_writes_soon(config, [("n", 7), ("m", [7])], "task-0"))  # the first stays
@@ -186,14 +173,15 @@ def test_p3_a_checkpoint_is_not_stored_before_the_writes_that_are_on_their_way(
     config = saver.put(config_for(fence.thread_id), first, {}, versions)
     statements.clear()
     started, go_on = threading.Event(), threading.Event()
-    store = saver._held._store
+    execute = saver._statements.rows
 
-    def slow(key: Any, batches: Any) -> None:
-        started.set()
-        assert go_on.wait(10)
-        store(key, batches)
+    def slow(ask: Any) -> Any:
+        if ask.name == "saver_put_writes_fenced":
+            started.set()
+            assert go_on.wait(10)
+        return execute(ask)
 
-    monkeypatch.setattr(saver._held, "_store", slow)
+    monkeypatch.setattr(saver._statements, "rows", slow)
     on_its_way = saver.put_writes_soon(config, [("n", 2)], "task")
     assert started.wait(10)
     second, versions = a_checkpoint(saver, n=2)
@@ -216,30 +204,37 @@ def test_p13_questions_never_wait(statements: list[str]) -> None:
     assert statements == ["saver_put_writes_fenced"]
 
 
-def test_p3_writes_of_one_checkpoint_are_stored_in_the_order_in_which_they_came() -> None:
+def test_p3_writes_of_one_checkpoint_are_stored_in_the_order_in_which_they_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """However late the first is: what comes after it may have been made of it, and must not be there without it."""
+    fence = claim()
+    saver = DjangoSaver(fence=fence)
     stored: list[list[str]] = []
     under_way, go_on = threading.Event(), threading.Event()
 
-    def store(key: held.Key, batches: Sequence[held.Batch]) -> None:
+    def store(key: Key, batches: Sequence[Batch], **how: Any) -> Iterator[Any]:
         under_way.set()
         assert go_on.wait(10)
         stored.append([batch.task_id for batch in batches])
+        yield from ()
 
-    waiting = held.Held(store)
-    batches = [held.Batch(name, "", []) for name in ("first", "second", "third")]
-    waiting.hold(("t", "", "c"), batches[0])
+    monkeypatch.setattr(saver, "_store_writes", store)
+
+    def soon(checkpoint_id: str, task: str) -> Future[None]:
+        config = config_for(fence.thread_id, checkpoint_id=checkpoint_id)
+        return saver.put_writes_soon(config, [("n", 1)], task)
+
+    futures = [soon("c", "first")]
     assert under_way.wait(10)
-    for batch in batches[1:]:
-        waiting.hold(("t", "", "c"), batch)
-    other = held.Batch("of another checkpoint", "", [])
+    futures += [soon("c", "second"), soon("c", "third")]
     under_way.clear()
-    waiting.hold(("t", "", "d"), other)
+    futures.append(soon("d", "of another checkpoint"))
     assert under_way.wait(10), "that one waits for nobody"
     go_on.set()
-    for batch in [*batches, other]:
-        batch.stored.result(10)
-    assert [names for names in stored if names != [other.task_id]] == [["first"], ["second", "third"]]
+    for future in futures:
+        future.result(10)
+    assert [names for names in stored if names[0][:2] != "of"] == [["first"], ["second", "third"]]
 
 
 def test_p3_nothing_is_stored_behind_a_write_that_was_given_up(stray_alias: str) -> None:

@@ -20,7 +20,8 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.types import Command, Interrupt, Send
 
 from holdfast.errors import ConfigurationError, NotSerializableError, TypeNotAllowedError
-from holdfast.persistence.codec import Codec, codec, dumps, loads
+from holdfast.persistence.codec import codec, dumps, loads
+from holdfast.persistence.codec.strict import Codec
 from tests.unit.codec_types import Address, Colour, Order, Outer, Point, Stranger
 
 STOCK = JsonPlusSerializer(allowed_msgpack_modules=True)

@@ -11,7 +11,8 @@ from langchain_core.messages import ToolMessage
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from holdfast.errors import NotSerializableError, TypeNotAllowedError
-from holdfast.persistence.codec import Codec, codec, dumps, loads
+from holdfast.persistence.codec import codec, dumps, loads
+from holdfast.persistence.codec.strict import Codec
 from tests.extras import extra
 from tests.unit.codec_types import Order
 from tests.unit.sameness import difference

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import NotSerializableError, TypeNotAllowedError
-from holdfast.persistence.codec import Codec, dumps, loads
+from holdfast.persistence.codec import dumps, loads
+from holdfast.persistence.codec.strict import Codec
 from tests.extras import extra
 from tests.unit.codec_types import Order, Stranger
 from tests.unit.sameness import difference

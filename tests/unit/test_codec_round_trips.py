@@ -23,7 +23,7 @@ from langgraph.store.base import Item, SearchItem
 from langgraph.types import Command, Interrupt, Overwrite, Send
 
 from holdfast.errors import NotSerializableError
-from holdfast.persistence.codec import Codec
+from holdfast.persistence.codec.strict import Codec
 from tests.unit import codec_types as types
 from tests.unit.sameness import difference
 

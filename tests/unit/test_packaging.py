@@ -114,8 +114,11 @@ def test_the_pins_name_no_address_and_carry_hashes(name: str) -> None:
 def test_every_dependency_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     asked = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
-    for extra in project["project"]["optional-dependencies"].values():
+    extras = project["project"]["optional-dependencies"]
+    del extras["embeddings"]  # asks for PyTorch and CUDA without need: docs/store.md
+    for extra in extras.values():
         asked += extra
+    assert {f"holdfast[{','.join(name for name in extras if name != 'all')}]"} == set(extras["all"])
     names = {re.split(r"[\[<>=~ ]", line, maxsplit=1)[0].lower() for line in asked} - {"holdfast"}
     pinned = set(re.findall(r"^([a-z0-9][\w.-]*)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
     assert names <= pinned

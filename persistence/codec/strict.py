@@ -1,4 +1,16 @@
-"""The strict serializer itself: what it refuses on the way in, and what on the way out (P12)."""
+"""The strict serializer: what is stored is on the allow list, and what is read is built from it only (P12).
+
+The bytes are in the form of LangGraph's own ``JsonPlusSerializer`` (msgpack with extension types), so that a
+stock saver reads what this one wrote, and the other way round. The difference is in what is refused, and in
+what is kept (``forms``). A stock serializer in strict mode stores a type that it will not load again and then
+returns a plain dict in its place; this one refuses the value when it is written, with the place where it
+stands, and raises when it meets such bytes. It never unpickles and never imports a module whose type is not
+on the list: ``safe.SAFE``, the types of a graph's own schema (``with_msgpack_allowlist``), and
+``HOLDFAST["SERIALIZABLE"]``. Exceptions are stored as their ``repr``, as LangGraph does.
+
+Where ``HOLDFAST["ENCRYPTION"]`` has an active key, what it gives is sealed, and it opens what is; whoever
+passes the value's place (``encryption.places``) on both ways has it bound to that place.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +23,11 @@ from typing import Any, Final
 from langchain_core.load.load import Reviver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from holdfast.errors import NotSerializableError, TypeNotAllowedError
+from holdfast.errors import ConfigurationError, NotSerializableError, TypeNotAllowedError
+from holdfast.persistence.codec import Key
 from holdfast.persistence.codec.extensions import Reader, not_allowed
 from holdfast.persistence.codec.offender import find_offender
-from holdfast.persistence.codec.safe import FRAMES, SAFE, Key
+from holdfast.persistence.codec.safe import FRAMES, SAFE
 from holdfast.persistence.codec.writer import Writer
 from holdfast.persistence.encryption import NO_KEYS, Keyring, Place, inline
 
@@ -54,7 +67,7 @@ class Codec(JsonPlusSerializer):
         if not self.allows(module, name):
             raise not_allowed(module, name)
         try:
-            return imported(module, name)
+            return _imported(module, name)
         except (ImportError, AttributeError) as error:
             raise TypeNotAllowedError(
                 f"{module}.{name} may be stored, but cannot be imported under that name ({error}). "
@@ -172,8 +185,7 @@ def _key(each: Key | type) -> Key:
 
 
 @lru_cache(maxsize=1024)
-def imported(module: str, name: str) -> Callable[..., Any]:
-    """What is called so there. Raises ImportError, AttributeError."""
+def _imported(module: str, name: str) -> Callable[..., Any]:
     if module == "pandas" and name in FRAMES:
         builder: Callable[..., Any] = import_module("holdfast.persistence.codec.frames").BUILDERS[name]
         return builder
@@ -186,3 +198,27 @@ def imported(module: str, name: str) -> Callable[..., Any]:
 @cache
 def _messages_only() -> Reviver:
     return Reviver(allowed_objects="messages")
+
+
+@lru_cache(maxsize=4)
+def default(serializable: tuple[str, ...], ring: Keyring) -> Codec:
+    """The codec that allows these dotted paths, besides what is safe. Raises ConfigurationError."""
+    keys: list[Key] = []
+    for dotted in serializable:
+        module, _, name = dotted.rpartition(".")
+        try:
+            kind = _imported(module, name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ConfigurationError(
+                f'HOLDFAST["SERIALIZABLE"] names {dotted!r}, which cannot be imported: {error}.',
+                setting="SERIALIZABLE",
+            ) from None
+        # A type that is imported from elsewhere is stored under its own module.
+        keys += [(module, name), (kind.__module__, kind.__name__)]
+    return Codec(keys, ring)
+
+
+@lru_cache(maxsize=256)  # making one takes longer than what most inputs are encoded in
+def wider(base: Codec, extra: frozenset[Key | type]) -> Codec:
+    """``base`` with these types, too."""
+    return base.with_msgpack_allowlist(extra)

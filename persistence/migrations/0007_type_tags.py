@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("holdfast_persistence", "0003_checkpoint_views"),
+        ("holdfast_persistence", "0006_repeated_indexes"),
     ]
 
     operations = [
@@ -15,11 +15,6 @@ class Migration(migrations.Migration):
             model_name="effect",
             name="result_type",
             field=models.CharField(max_length=100, null=True),
-        ),
-        migrations.AlterField(
-            model_name="nodecacheentry",
-            name="type",
-            field=models.CharField(max_length=100),
         ),
         migrations.AlterField(
             model_name="runrow",
