@@ -14,8 +14,9 @@ import threading
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
 
+from holdfast.conf import Commit
 from holdfast.errors import GraphDefinitionError, UnknownGraphError
 
 if TYPE_CHECKING:  # LangGraph takes seconds to import, and whoever has a graph to register has done so
@@ -47,6 +48,7 @@ def register(
     *,
     version: str = "1",
     max_crashes: int | None = None,
+    commit: Commit | None = None,
     asynchronous: bool | None = None,
 ) -> Callable[[Registered], Registered]:
     """Register the decorated builder under a name and a version; it stays as it is.
@@ -54,12 +56,13 @@ def register(
     The builder takes no arguments and returns a StateGraph, a compiled graph or an @entrypoint; it
     runs at the first use in a process, not now. Such an object may be registered itself, too.
     ``max_crashes``: deaths without progress after which a run fails (None: the setting
-    MAX_CRASHES). ``asynchronous``: True or False where it cannot be seen from the graph.
+    MAX_CRASHES). ``commit``: "relaxed" if its checkpoints need not wait for the disk, or "durable"
+    (None: the setting COMMIT). ``asynchronous``: True or False where it cannot be seen from the graph.
     Raises GraphDefinitionError.
     """
     frame = sys._getframe(1)
     caller = _Caller(str(frame.f_globals.get("__name__", "?")), frame.f_code.co_filename, frame.f_lineno)
-    _check_options(name, version, max_crashes)
+    _check_options(name, version, max_crashes, commit)
 
     def decorate(builder: Registered) -> Registered:
         from langgraph.pregel import Pregel
@@ -71,6 +74,7 @@ def register(
             version=version,
             builder=_as_builder(name, builder),
             max_crashes=max_crashes,
+            commit=commit,
             asynchronous=asynchronous,
             module=_module(builder, caller),
             place=_place(builder, caller),
@@ -177,7 +181,7 @@ class _Discovery:
 _discovery = _Discovery()
 
 
-def _check_options(name: Any, version: Any, max_crashes: Any) -> None:
+def _check_options(name: Any, version: Any, max_crashes: Any, commit: Any) -> None:
     if not isinstance(name, str) or not _NAME.match(name):
         raise GraphDefinitionError(
             f"{name!r} cannot be a graph's name: 1 to 200 letters, digits and . _ : / -, "
@@ -193,6 +197,12 @@ def _check_options(name: Any, version: Any, max_crashes: Any) -> None:
     if max_crashes is not None and (type(max_crashes) is not int or max_crashes < 1):
         raise GraphDefinitionError(
             f"The graph {name!r} cannot have max_crashes={max_crashes!r}: a whole number from 1, or None.",
+            graph=name,
+        )
+
+    if commit not in (None, *get_args(Commit)):
+        raise GraphDefinitionError(
+            f"The graph {name!r} cannot have commit={commit!r}: {' or '.join(map(repr, get_args(Commit)))}, or None.",
             graph=name,
         )
 

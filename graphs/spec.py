@@ -17,6 +17,7 @@ from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 from langgraph.store.memory import InMemoryStore
 
+from holdfast.conf import Commit
 from holdfast.errors import GraphDefinitionError
 from holdfast.graphs import anatomy, inputs
 
@@ -50,6 +51,8 @@ class GraphSpec:
     builder: Builder
     max_crashes: int | None = None
     """Deaths without progress after which a run of it fails; None: the setting MAX_CRASHES."""
+    commit: Commit | None = None
+    """"relaxed": the checkpoints of its runs need not wait for the disk; None: the setting COMMIT."""
     asynchronous: bool | None = None
     """Forces ``is_async`` where it cannot be seen; None: find out."""
     module: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Final, NoReturn
 
 from langgraph.errors import GraphDrained
@@ -22,12 +23,24 @@ _REMEMBERED: Final = 16  # durable checkpoints remembered in each namespace
 class Fence:
     """The right of one claimed run to write, until another attempt takes over. Thread-safe."""
 
-    def __init__(self, run_id: RunId, token: Token, thread_id: ThreadId, *, entered: bool = False) -> None:
+    def __init__(
+        self,
+        run_id: RunId,
+        token: Token,
+        thread_id: ThreadId,
+        *,
+        entered: bool = False,
+        era: datetime | None = None,
+    ) -> None:
         self.run_id = run_id
         self.token = token
         self.thread_id = thread_id
         self.entered = entered
         """Whether the run's input has been applied: its first checkpoint has been committed (R5)."""
+        self.era = era
+        """The server's incarnation when the run was claimed (R9). None: not known, and each commit waits for the disk."""
+        self.unflushed = False
+        """Whether the newest commit of this attempt did not wait for the disk: a crash of the server loses it."""
         self.lost = False
         """Whether a statement of this attempt has been refused."""
         self.broken = False
@@ -42,7 +55,12 @@ class Fence:
     @property
     def params(self) -> dict[str, object]:
         """The parameters of the fence in a statement."""
-        return {"run_id": self.run_id, "token": self.token}
+        return {"run_id": self.run_id, "token": self.token, "era": self.demanded_era}
+
+    @property
+    def demanded_era(self) -> datetime | None:
+        """The incarnation that the server must still be in, or it may have lost what this attempt goes on from."""
+        return None
 
     def note_durable(self, checkpoint_ns: str, checkpoint_id: str) -> None:
         """Remember that the checkpoint is committed, or was read from the database."""

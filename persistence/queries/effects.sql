@@ -8,6 +8,7 @@
 WITH fence AS MATERIALIZED (
     SELECT id FROM holdfast_run
     WHERE id = %(run_id)s::uuid AND token = %(token)s::uuid AND status = 'running'
+      AND holdfast_same_era(%(era)s::timestamptz)
     FOR KEY SHARE
 ), announced AS (
     INSERT INTO holdfast_effect AS e
@@ -85,6 +86,7 @@ SELECT count(*) FROM fence;
 WITH fence AS MATERIALIZED (
     SELECT id FROM holdfast_run
     WHERE id = %(run_id)s::uuid AND token = %(token)s::uuid AND status = 'running'
+      AND holdfast_same_era(%(era)s::timestamptz)
     FOR KEY SHARE
 ), recorded AS (
     INSERT INTO holdfast_effect

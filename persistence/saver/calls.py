@@ -22,7 +22,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from holdfast import faults
-from holdfast.conf import settings
+from holdfast.conf import Commit, settings
 from holdfast.errors import DatabaseUnreachableError
 from holdfast.persistence.codec import codec
 from holdfast.persistence.connections import Connection
@@ -46,7 +46,7 @@ from holdfast.persistence.saver.reading import Listing, get_params
 from holdfast.persistence.saver.statements import Statements
 from holdfast.persistence.saver.thinning import of_runs, older, thin
 from holdfast.persistence.saver.versions import next_version
-from holdfast.persistence.saver.writing import storing_checkpoint
+from holdfast.persistence.saver.writing import flushing, storing_checkpoint
 
 STRATEGIES: Final = ("keep_latest", "delete")
 
@@ -61,15 +61,20 @@ class Calls(BaseCheckpointSaver[str]):
         serde: SerializerProtocol | None = None,
         fence: Fence | None = None,
         connection: Connection | None = None,
+        commit: Commit | None = None,
     ) -> None:
         """``using``: the database alias, by default ``HOLDFAST["DATABASE"]``. Opens no connection.
 
         ``connection``: work on this one only, inside whatever transaction it has open, and repeat
-        nothing; by default each call takes one from the process's pool. Raises ConfigurationError.
+        nothing; by default each call takes one from the process's pool. ``commit``: ``"relaxed"`` lets the
+        checkpoints of a run be committed without waiting for the disk, by default ``HOLDFAST["COMMIT"]``;
+        outside of a run, where nobody would notice what a crash has lost, it changes nothing. Raises
+        ConfigurationError.
         """
         super().__init__(serde=serde or codec())
         self.using = using or settings().DATABASE
         self.fence = fence
+        self._relaxed = (commit or settings().COMMIT) == "relaxed" and connection is None
         self._statements = Statements(self.using, connection)
         self._held = Held()  # shared by copies, as the fence is
 
@@ -92,7 +97,10 @@ class Calls(BaseCheckpointSaver[str]):
             yield Wait(after)
             yield Ask("saver_put", params)
         else:
-            with storing_checkpoint(self.fence, self._held, params, after) as (fenced, before):
+            with storing_checkpoint(self.fence, self._held, params, after, relaxed=self._relaxed) as (
+                fenced,
+                before,
+            ):
                 if before:
                     yield Wait(before)
                 yield from self._fenced(self.fence, "saver_put_fenced", fenced)
@@ -113,7 +121,8 @@ class Calls(BaseCheckpointSaver[str]):
         if self.fence is None:
             yield Ask("saver_put_writes", params)
             return
-        yield from self._fenced(self.fence, "saver_put_writes_fenced", params)
+        with flushing(self.fence):
+            yield from self._fenced(self.fence, "saver_put_writes_fenced", params)
         if not replace:  # a question that is asked again is no progress
             self.fence.progressed = True
         faults.point("writes-after-commit")
