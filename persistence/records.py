@@ -77,7 +77,7 @@ class Run:
     owner: str | None
     """The process that executes it."""
     error: Mapping[str, Any] | None
-    """Why it failed: ``type``, ``message`` and, of an exception, ``traceback``."""
+    """Why it failed: ``type``, ``message`` and, of an exception, ``where`` (file and line) and ``traceback``."""
     questions: tuple[Question, ...]
     """What it asks and nobody has answered yet; empty once it has ended."""
     stored_input: Typed = field(repr=False)
