@@ -53,7 +53,7 @@ def _consume_recovery_queues(instance: Any, **_: Any) -> None:
     _queues, _default_queue = tuple(consumed), dispatch.default_queue(app)
 
 
-class _Drain(bootsteps.StartStopStep):  # type: ignore[misc] # Celery has no types
+class _Drain(bootsteps.StartStopStep):
     """Stopped before the pool, which then waits for its runs: SIGHUP and ``celery control shutdown`` tell no signal."""
 
     requires = ("celery.worker.components:Pool",)
