@@ -15,6 +15,7 @@ from holdfast.persistence.records import Bell, Run
 SWEEP_LOCK: Final = 0x484F4C44
 """The advisory lock of the sweep: "HOLD"."""
 BELLS_A_SWEEP: Final = 200
+ENDED_A_SWEEP: Final = 100
 
 
 def apply_cancels() -> list[Run]:
@@ -101,3 +102,8 @@ def bells(
         "most": BELLS_A_SWEEP,
     }
     return as_bells(execute("run_bells", parameters))
+
+
+def histories_due() -> list[ThreadId]:
+    """Threads on which runs have ended of whose checkpoints not all stay (history.py): those that wait longest."""
+    return [ThreadId(row["thread_id"]) for row in execute("history_due", {"limit": ENDED_A_SWEEP})]
