@@ -126,6 +126,8 @@ class NewRun:
     """Seconds from now until its deadline, when it was given so; else ``deadline_at``, or none at all."""
     deadline_at: datetime | None
     max_crashes: int
+    history: int | None
+    """How many of its root checkpoints stay once it has ended; None: all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
