@@ -41,6 +41,7 @@ from holdfast.persistence.ledger.requests import (
     steps,
 )
 from holdfast.persistence.ledger.rows import bell, first_bell, shown_error
+from holdfast.persistence.ledger.sessions import beat_idly, open_session
 from holdfast.persistence.ledger.statements import (
     DATABASE_ERRORS,
     alias,
@@ -75,6 +76,7 @@ __all__ = [
     "answer",
     "answer_states",
     "apply_cancels",
+    "beat_idly",
     "bell",
     "bells",
     "claim",
@@ -92,6 +94,7 @@ __all__ = [
     "insert_alone",
     "is_lost",
     "lock_thread",
+    "open_session",
     "outlasting",
     "pass_on",
     "pooled",

@@ -14,6 +14,8 @@ from holdfast.persistence.records import Bell, Run
 
 SWEEP_LOCK: Final = 0x484F4C44
 """The advisory lock of the sweep: "HOLD"."""
+BELLS_LOCK: Final = 0x42454C4C
+"""The advisory lock of those who look for due bells: "BELL"."""
 BELLS_A_SWEEP: Final = 200
 
 
@@ -92,6 +94,8 @@ def bells(
     """Stamp and return the bells that are due or taken for lost (R15, R16), of ``known`` graphs and versions."""
     conf = settings()
     parameters = {
+        "lock": BELLS_LOCK,
+        "ringers": repr((sorted(queues), default_queue, sorted(known))),
         "queues": list(queues),
         "default_queue": default_queue,
         "known": [f"{name}@{version}" for name, version in known],

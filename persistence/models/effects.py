@@ -34,6 +34,8 @@ class Effect(models.Model):
     begun_at = models.DateTimeField()
     done_at = models.DateTimeField(null=True)
     token = models.UUIDField()
+    checkpoint_id = models.TextField(null=True)  # noqa: DJ001 - NULL: begun before this column was made
+    """The thread's newest checkpoint, in the root namespace, when it was begun."""
 
     class Meta:
         db_table = "holdfast_effect"
