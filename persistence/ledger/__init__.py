@@ -40,7 +40,7 @@ from holdfast.persistence.ledger.requests import (
     runs,
     steps,
 )
-from holdfast.persistence.ledger.rows import bell, first_bell
+from holdfast.persistence.ledger.rows import bell, first_bell, shown_error
 from holdfast.persistence.ledger.sessions import beat_idly, open_session
 from holdfast.persistence.ledger.statements import (
     DATABASE_ERRORS,
@@ -112,6 +112,7 @@ __all__ = [
     "roll_back",
     "runs",
     "settle",
+    "shown_error",
     "stands_alone",
     "steps",
     "sweep_deadlines",

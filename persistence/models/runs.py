@@ -49,10 +49,10 @@ class RunRow(models.Model):
     version = models.CharField(max_length=100)
     status = models.CharField(max_length=16, choices=RunStatus.choices)
 
-    input_type = models.CharField(max_length=32)
+    input_type = models.CharField(max_length=100)
     input = models.BinaryField(null=True)
     config = models.JSONField(default=dict)
-    context_type = models.CharField(max_length=32, default="null")
+    context_type = models.CharField(max_length=100, default="null")
     context = models.BinaryField(null=True)
     metadata = models.JSONField(default=dict)
     priority = models.SmallIntegerField(default=0)
@@ -88,11 +88,11 @@ class RunRow(models.Model):
     rings = models.IntegerField(default=0)
     bell_at = models.DateTimeField(null=True)
 
-    result_type = models.CharField(max_length=32, null=True)  # noqa: DJ001 - NULL: no result
+    result_type = models.CharField(max_length=100, null=True)  # noqa: DJ001 - NULL: no result
     result = models.BinaryField(null=True)
     error = models.JSONField(null=True)
     questions = models.JSONField(null=True)
-    answers_type = models.CharField(max_length=32, null=True)  # noqa: DJ001 - NULL: no answers
+    answers_type = models.CharField(max_length=100, null=True)  # noqa: DJ001 - NULL: no answers
     answers = models.BinaryField(null=True)
 
     class Meta:

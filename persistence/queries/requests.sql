@@ -114,7 +114,8 @@ FROM holdfast_run WHERE id = %(id)s;
 SELECT status, deliveries FROM holdfast_run WHERE id = %(id)s;
 
 -- name: run_answer
--- Records the answers and queues the run (P13), if it still asks just what it asked when they were given.
+-- Records the answers and queues the run (P13), if it still asks just what it asked when they were given:
+-- the same questions, whose values may have been encrypted anew meanwhile.
 -- The questions stay, those that are answered with a mark: whether an answer has been applied is seen by
 -- where its question was asked (R7).
 WITH thread AS MATERIALIZED (
@@ -122,12 +123,20 @@ WITH thread AS MATERIALIZED (
     WHERE id = (SELECT thread_id FROM holdfast_run WHERE id = %(id)s) FOR KEY SHARE
 )
 UPDATE holdfast_run r SET
-    status = 'queued', answers_type = %(answers_type)s, answers = %(answers)s, questions = %(marked)s,
+    status = 'queued', answers_type = %(answers_type)s, answers = %(answers)s,
+    questions = (
+        SELECT jsonb_agg(CASE WHEN asked.question ->> 'id' = ANY (%(answered)s::text[])
+                         THEN asked.question || '{"given": true}' ELSE asked.question END ORDER BY asked.position)
+        FROM jsonb_array_elements(r.questions) WITH ORDINALITY AS asked (question, position)
+    ),
     not_before = holdfast_now(), rung_at = holdfast_now(), rings = 1,
     bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 FROM thread
 WHERE r.id = %(id)s AND r.thread_id = thread.id AND r.status = 'interrupted'
-    AND r.questions = %(questions)s
+    AND %(questions)s::jsonb = (
+        SELECT jsonb_agg(asked.question - 'value' ORDER BY asked.position)
+        FROM jsonb_array_elements(r.questions) WITH ORDINALITY AS asked (question, position)
+    )
 RETURNING r.*;
 
 -- name: run_requeue_updated
@@ -137,7 +146,10 @@ UPDATE holdfast_run SET
     status = 'queued', questions = NULL, answers_type = NULL, answers = NULL,
     not_before = holdfast_now(), rung_at = holdfast_now(), rings = 1,
     bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
-WHERE id = %(id)s AND status = 'interrupted' AND questions = %(questions)s
+WHERE id = %(id)s AND status = 'interrupted' AND %(questions)s::jsonb = (
+    SELECT jsonb_agg(asked.question - 'value' ORDER BY asked.position)
+    FROM jsonb_array_elements(questions) WITH ORDINALITY AS asked (question, position)
+)
 RETURNING *;
 
 -- name: run_retry

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("holdfast_persistence", "0011_effect_checkpoint")]
+    dependencies = [("holdfast_persistence", "0008_type_tags")]
 
     operations = [
         migrations.AddField("runrow", "history", models.SmallIntegerField(null=True)),
