@@ -48,18 +48,20 @@ def register(
     version: str = "1",
     max_crashes: int | None = None,
     asynchronous: bool | None = None,
+    cache_version: str | None = None,
 ) -> Callable[[Registered], Registered]:
     """Register the decorated builder under a name and a version; it stays as it is.
 
     The builder takes no arguments and returns a StateGraph, a compiled graph or an @entrypoint; it
     runs at the first use in a process, not now. Such an object may be registered itself, too.
     ``max_crashes``: deaths without progress after which a run fails (None: the setting
-    MAX_CRASHES). ``asynchronous``: True or False where it cannot be seen from the graph.
-    Raises GraphDefinitionError.
+    MAX_CRASHES). ``asynchronous``: True or False where it cannot be seen from the graph. ``cache_version``:
+    what its nodes cached under another one, or under none, is not found any more (None: values are shared with
+    other graphs that have the same node function and none either). Raises GraphDefinitionError.
     """
     frame = sys._getframe(1)
     caller = _Caller(str(frame.f_globals.get("__name__", "?")), frame.f_code.co_filename, frame.f_lineno)
-    _check_options(name, version, max_crashes)
+    _check_options(name, version, max_crashes, cache_version)
 
     def decorate(builder: Registered) -> Registered:
         from langgraph.pregel import Pregel
@@ -72,6 +74,7 @@ def register(
             builder=_as_builder(name, builder),
             max_crashes=max_crashes,
             asynchronous=asynchronous,
+            cache_version=cache_version,
             module=_module(builder, caller),
             place=_place(builder, caller),
         )
@@ -119,6 +122,15 @@ def all() -> tuple[GraphSpec, ...]:
     _discovery.complete()
     with _table:
         return tuple(spec for name in sorted(_specs) for spec in _specs[name].values())
+
+
+def cache_versions() -> dict[str, frozenset[str]]:
+    """By name, under which labels the cached values of each graph's versions can be found now."""
+    specs = all()
+    return {
+        name: frozenset(spec.cache_label for spec in specs if spec.name == name)
+        for name in {spec.name for spec in specs}
+    }
 
 
 def problems() -> tuple[GraphDefinitionError, ...]:
@@ -177,7 +189,7 @@ class _Discovery:
 _discovery = _Discovery()
 
 
-def _check_options(name: Any, version: Any, max_crashes: Any) -> None:
+def _check_options(name: Any, version: Any, max_crashes: Any, cache_version: Any) -> None:
     if not isinstance(name, str) or not _NAME.match(name):
         raise GraphDefinitionError(
             f"{name!r} cannot be a graph's name: 1 to 200 letters, digits and . _ : / -, "
@@ -188,6 +200,14 @@ def _check_options(name: Any, version: Any, max_crashes: Any) -> None:
         raise GraphDefinitionError(
             f"The graph {name!r} cannot have the version {version!r}: a string of 1 to 100 letters, "
             'digits and . _ : + / -, as in version="2".',
+            graph=name,
+        )
+    if cache_version is not None and (
+        not isinstance(cache_version, str) or not _VERSION.match(cache_version)
+    ):
+        raise GraphDefinitionError(
+            f"The graph {name!r} cannot have cache_version={cache_version!r}: a string of 1 to 100 letters, "
+            'digits and . _ : + / -, as in cache_version="2", or None.',
             graph=name,
         )
     if max_crashes is not None and (type(max_crashes) is not int or max_crashes < 1):

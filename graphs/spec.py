@@ -52,6 +52,8 @@ class GraphSpec:
     """Deaths without progress after which a run of it fails; None: the setting MAX_CRASHES."""
     asynchronous: bool | None = None
     """Forces ``is_async`` where it cannot be seen; None: find out."""
+    cache_version: str | None = None
+    """Under which its nodes' values are cached; None: under none, and shared with other graphs."""
     module: str
     """The module in which it was registered."""
     place: str
@@ -67,6 +69,11 @@ class GraphSpec:
         """
         compiled: Pregel[Any, Any, Any, Any] = self._once.get("graph", self._compile)
         return compiled
+
+    @property
+    def cache_label(self) -> str:
+        """What its cached values carry: graph and ``cache_version``, as in ``orders@2``; empty without one."""
+        return "" if self.cache_version is None else f"{self.name}@{self.cache_version}"
 
     @property
     def allowlist(self) -> frozenset[tuple[str, str]]:
@@ -123,6 +130,18 @@ class GraphSpec:
             raise self._refused(
                 "it is compiled with checkpointer=False, and without checkpoints nothing can be resumed. "
                 "Leave the argument out; a run brings its own saver"
+            )
+        self._check_cache(graph.cache)
+
+    def _check_cache(self, cache: Any) -> None:
+        """A cache that the graph brings stays, and must do what ``cache_version`` says."""
+        if self.cache_version is None or cache is None or isinstance(cache, InMemoryCache):
+            return
+        if (has := getattr(cache, "version", None)) != "":
+            why = "which knows no versions" if has is None else f"which has version={has!r} already"
+            raise self._refused(
+                f"it is registered with cache_version={self.cache_version!r}, but compiled with a "
+                f"{type(cache).__name__}, {why}. Leave one of the two out"
             )
 
     def _bare(self, graph: Pregel[Any, Any, Any, Any]) -> Pregel[Any, Any, Any, Any]:

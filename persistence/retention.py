@@ -13,7 +13,7 @@ hour is left alone.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, LiteralString
@@ -70,12 +70,14 @@ def prune(
     dry_run: bool = False,
     progress: Progress | None = None,
     using: str | None = None,
+    cache_versions: Mapping[str, Collection[str]] | None = None,
 ) -> PruneReport:
     """Delete what the policy (default: ``HOLDFAST["RETENTION"]``) does not keep.
 
     ``dry_run`` does the same work and rolls every transaction back, so that its numbers are exact
     for each thread. ``progress`` is called with the numbers so far after each transaction that
-    deleted something. Safe to run beside itself and beside runs, and to kill.
+    deleted something. ``cache_versions`` says by graph under which labels its cached values are looked for now; what
+    lies under other labels of these graphs goes too. Safe to run beside itself and beside runs, and to kill.
 
     Raises InvalidInputError (``field``), psycopg.OperationalError if the database goes away: what was
     deleted until then stays deleted.
@@ -91,7 +93,9 @@ def prune(
         if policy.orphans:
             pruning.orphans()
         if policy.cache:
-            pruning.batches(query("retention_delete_cache"))
+            known = cache_versions or {}
+            labels = [label for each in known.values() for label in each]
+            pruning.batches(query("retention_delete_cache"), graphs=list(known), labels=labels)
         if policy.store:
             pruning.batches(query("retention_delete_store"))
     logger.info("pruned%s: %s", " (dry run)" if dry_run else "", pruning.report)
@@ -125,13 +129,14 @@ class _Pruning:
                 self._in_transaction(look.thread_id, look.now - UNFENCED_QUIET, self._delete_orphans)
         self.batches(query("retention_delete_strays"))
 
-    def batches(self, statement: LiteralString) -> None:
+    def batches(self, statement: LiteralString, **params: Any) -> None:
         """Repeat the statement, each time in a transaction of its own, until it deletes nothing."""
         while True:
             found: list[PruneReport] = []
             try:
                 with self.connection.transaction():
-                    found.append(self._delete(statement, limit=None if self.dry_run else self.policy.batch))
+                    limit = None if self.dry_run else self.policy.batch
+                    found.append(self._delete(statement, limit=limit, **params))
                     if self.dry_run:
                         raise _RollBackError
             except _RollBackError:
