@@ -56,8 +56,7 @@ def register(
     runs at the first use in a process, not now. Such an object may be registered itself, too.
     ``max_crashes``: deaths without progress after which a run fails (None: the setting
     MAX_CRASHES). ``asynchronous``: True or False where it cannot be seen from the graph. ``cache_version``:
-    what its nodes cached under another one, or under none, is not found any more (None: values are shared with
-    other graphs that have the same node function and none either). Raises GraphDefinitionError.
+    what its nodes cached under another one, or under none, is not found any more. Raises GraphDefinitionError.
     """
     frame = sys._getframe(1)
     caller = _Caller(str(frame.f_globals.get("__name__", "?")), frame.f_code.co_filename, frame.f_lineno)

@@ -53,7 +53,7 @@ class GraphSpec:
     asynchronous: bool | None = None
     """Forces ``is_async`` where it cannot be seen; None: find out."""
     cache_version: str | None = None
-    """Under which its nodes' values are cached; None: under none, and shared with other graphs."""
+    """With which its nodes' cached values are labelled, beside the graph's name; None: with the name alone."""
     module: str
     """The module in which it was registered."""
     place: str
@@ -72,8 +72,12 @@ class GraphSpec:
 
     @property
     def cache_label(self) -> str:
-        """What its cached values carry: graph and ``cache_version``, as in ``orders@2``; empty without one."""
-        return "" if self.cache_version is None else f"{self.name}@{self.cache_version}"
+        """What its cached values carry: ``orders``, or with a ``cache_version`` ``orders@2``.
+
+        The name, since LangGraph's own keys do not tell all nodes apart: those of async functions, partials and
+        callable objects have their node's name only, and closures that of the function that makes them (1.2.22).
+        """
+        return self.name if self.cache_version is None else f"{self.name}@{self.cache_version}"
 
     @property
     def allowlist(self) -> frozenset[tuple[str, str]]:
