@@ -50,6 +50,8 @@ class GraphSpec:
     builder: Builder
     max_crashes: int | None = None
     """Deaths without progress after which a run of it fails; None: the setting MAX_CRASHES."""
+    history: int | None = None
+    """How many root checkpoints of a run of it stay once it has ended; None: all."""
     asynchronous: bool | None = None
     """Forces ``is_async`` where it cannot be seen; None: find out."""
     cache_version: str | None = None

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, LiteralString
@@ -24,8 +25,9 @@ from psycopg.rows import class_row, dict_row
 from holdfast.conf import Retention, settings
 from holdfast.errors import InvalidInputError
 from holdfast.persistence.connections import Connection, connect
+from holdfast.persistence.history import thin_ended
 from holdfast.persistence.saver.statements import Statements
-from holdfast.persistence.saver.thinning import older, thin
+from holdfast.persistence.saver.thinning import Thinned, older, thin
 from holdfast.persistence.sql import query
 from holdfast.persistence.thread_look import UNFENCED_QUIET, ThreadLook, checkpoint_time
 
@@ -89,6 +91,7 @@ def prune(
             query("retention_lock_timeout"), {"ms": f"{int(settings().LOCK_TIMEOUT * 1000)}ms"}
         )
         pruning = _Pruning(connection, policy, dry_run, progress)
+        pruning.histories()
         pruning.threads()
         if policy.orphans:
             pruning.orphans()
@@ -116,6 +119,17 @@ class _Pruning:
         self.dry_run = dry_run
         self.progress = progress
         self.report = PruneReport(dry_run=dry_run)
+
+    def histories(self) -> None:
+        """What no worker has come to since its run ended."""
+        rows = self.connection.execute(query("history_due"), {"limit": None}).fetchall()
+        for (thread_id,) in rows:
+            thinned: list[Thinned] = []
+            with suppress(_RollBackError), self.connection.transaction():
+                thinned.append(thin_ended(self.connection, settings().DATABASE, [thread_id]))
+                if self.dry_run:
+                    raise _RollBackError
+            self._add(PruneReport(**thinned[0]._asdict()))
 
     def threads(self) -> None:
         for ids in self._pages(query("retention_threads")):

@@ -34,6 +34,8 @@ class Attempt:
     """The alias of the database that holds the run."""
     owner: str
     fence: Fence
+    salt: str = field(default="", repr=False)
+    """The run's secret for hashes of what is encrypted; empty if it has none."""
     control: RunControl = field(default_factory=RunControl)
     """By which the attempt is told to stop at its next boundary (R13)."""
     answers: Mapping[str, Any] = field(default_factory=dict, repr=False)

@@ -135,6 +135,7 @@ def _attempt(claim: Claim, execution: Execution, spec: GraphSpec) -> Attempt:
         owner=claim.run.owner or "",
         fence=execution.fence,
         control=execution.control,
+        salt=claim.salt,
         answers=answers,
     )
 
