@@ -72,7 +72,7 @@ class Settings:
     SERIALIZABLE: tuple[str, ...] = ()
     """Dotted paths of further types that may be stored (P12), e.g. ``"shop.types.Order"``."""
     ENCRYPTION: keys.Encryption = field(default_factory=keys.Encryption)
-    """``{"keys": {id: key}, "active": id}``: what is stored is encrypted under the active key (docs/encryption.md).
+    """``{"keys": {id: key}, "active": id, "readable_vectors": False}``: what is stored is encrypted under the active key (docs/encryption.md).
     The environment variables HOLDFAST_ENCRYPTION_KEYS and HOLDFAST_ENCRYPTION_ACTIVE add to it."""
     STORE_INDEX: dict[str, Any] | None = None
     """The store's search by meaning, as upstream's PostgresIndexConfig: ``dims``, ``embed``, ``fields``,
