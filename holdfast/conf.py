@@ -30,7 +30,7 @@ class Retention:
     orphans: bool = True
     """Whether rows that nothing refers to any more (writes, blobs, effects) are deleted."""
     cache: bool = True
-    """Whether expired entries of the node cache are deleted."""
+    """Whether expired entries of the node cache are deleted, and unused ones of a ``cache_version`` that is gone."""
     store: bool = True
     """Whether expired items of the store are deleted."""
     batch: int = 500

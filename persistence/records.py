@@ -90,7 +90,7 @@ class Run:
     owner: str | None
     """The process that executes it."""
     error: Mapping[str, Any] | None
-    """Why it failed: ``type``, ``message`` and, of an exception, ``traceback``."""
+    """Why it failed: ``type``, ``message`` and, of an exception, ``where`` (file and line) and ``traceback``."""
     questions: tuple[Question, ...]
     """What it asks and nobody has answered yet; empty once it has ended."""
     stored_input: Typed = field(repr=False)
@@ -143,6 +143,8 @@ class NewRun:
     """Seconds from now until its deadline, when it was given so; else ``deadline_at``, or none at all."""
     deadline_at: datetime | None
     max_crashes: int
+    history: int | None
+    """How many of its root checkpoints stay once it has ended; None: all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -149,7 +149,7 @@ def _unfinished(thread_id: ThreadId) -> UUID | None:
 
 _AS_THEY_ARE: Final = (
     *("thread_id", "graph", "version", "priority", "queue", "multitask_strategy", "idempotency_key"),
-    *("request_hash", "delay", "deadline_delay", "max_crashes"),
+    *("request_hash", "delay", "deadline_delay", "max_crashes", "history"),
 )
 
 

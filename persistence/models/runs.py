@@ -73,6 +73,9 @@ class RunRow(models.Model):
     max_crashes = models.SmallIntegerField(default=3)
     crash_marker = models.TextField(null=True)  # noqa: DJ001 - NULL: no crash so far
 
+    history = models.SmallIntegerField(null=True)
+    thin_at = models.DateTimeField(null=True)
+
     token = models.UUIDField(null=True, unique=True)
     owner = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: nobody
     renewed_at = models.DateTimeField(null=True)
@@ -114,6 +117,11 @@ class RunRow(models.Model):
                 fields=["deadline"],
                 name="holdfast_run_deadline",
                 condition=models.Q(status__in=["queued", "running", "interrupted"], deadline__isnull=False),
+            ),
+            models.Index(
+                fields=["thin_at"],
+                name="holdfast_run_thin",
+                condition=models.Q(status__in=["succeeded", "failed", "cancelled"], thin_at__isnull=False),
             ),
             models.Index(fields=["thread", "-id"], name="holdfast_run_thread"),
             models.Index(fields=["graph", "-id"], name="holdfast_run_graph"),

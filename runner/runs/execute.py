@@ -107,7 +107,9 @@ def _attached(spec: GraphSpec, execution: Execution) -> AnyPregel:
         "store": _store_for(graph, execution.fence),
     }
     if graph.cache is None:  # a graph's own store or cache may carry its own configuration
-        parts["cache"] = DjangoCache[Any](serde=serde, on_hit=execution.timeline.cache_hit)
+        parts["cache"] = DjangoCache[Any](
+            serde=serde, version=spec.cache_label, on_hit=execution.timeline.cache_hit
+        )
     return graph.copy(parts)
 
 

@@ -95,6 +95,7 @@ def checked(request: Request) -> NewRun:
         deadline_delay=None if request.deadline is None else deadline_delay,
         deadline_at=deadline_at,
         max_crashes=spec.max_crashes or limits.MAX_CRASHES,
+        history=spec.history,
     )
 
 

@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("holdfast_persistence", "0011_effect_checkpoint"),
+        ("holdfast_persistence", "0007_effect_checkpoint"),
     ]
 
     operations = [
