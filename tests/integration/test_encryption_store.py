@@ -28,7 +28,7 @@ __all__ = ["do", "empty_store"]
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_store")]
 
-WORD = "Kumquat"
+WORD = "Pomelo"
 INDEX = {"embed": DeterministicFakeEmbedding(size=8), "dims": 8, "fields": ["text"]}
 
 Keys = Callable[[str | None], None]
