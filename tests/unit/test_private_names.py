@@ -62,8 +62,8 @@ REPLACED_OR_CALLED = {
         "timeout",
         "name",
     ],
-    "langgraph.pregel._loop:SyncPregelLoop.match_cached_writes": ["self"],
-    "langgraph.pregel._loop:AsyncPregelLoop.amatch_cached_writes": ["self"],
+    "langgraph.pregel._loop:SyncPregelLoop.match_cached_writes": [],
+    "langgraph.pregel._loop:AsyncPregelLoop.amatch_cached_writes": [],
     "langgraph.pregel._loop:SyncPregelLoop._checkpointer_put_after_previous": [
         "self",
         "prev",
