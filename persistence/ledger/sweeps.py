@@ -17,6 +17,7 @@ SWEEP_LOCK: Final = 0x484F4C44
 BELLS_LOCK: Final = 0x42454C4C
 """The advisory lock of those who look for due bells: "BELL"."""
 BELLS_A_SWEEP: Final = 200
+ENDED_A_SWEEP: Final = 100
 
 
 def apply_cancels() -> list[Run]:
@@ -105,3 +106,8 @@ def bells(
         "most": BELLS_A_SWEEP,
     }
     return as_bells(execute("run_bells", parameters))
+
+
+def histories_due() -> list[ThreadId]:
+    """Threads on which runs have ended of whose checkpoints not all stay (history.py): those that wait longest."""
+    return [ThreadId(row["thread_id"]) for row in execute("history_due", {"limit": ENDED_A_SWEEP})]

@@ -29,7 +29,7 @@ class Effect(models.Model):
     attempts = models.IntegerField(default=1)
     answers = models.IntegerField(default=0)
     error = models.TextField(default="")
-    result_type = models.CharField(max_length=32, null=True)  # noqa: DJ001 - NULL: none yet
+    result_type = models.CharField(max_length=100, null=True)  # noqa: DJ001 - NULL: none yet
     result = models.BinaryField(null=True)
     begun_at = models.DateTimeField()
     done_at = models.DateTimeField(null=True)

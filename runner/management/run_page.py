@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from holdfast.runner.management import display
-from holdfast.runner.management.facts import decoded
+from holdfast.runner.management.facts import asked_value, decoded
 
 if TYPE_CHECKING:  # drawn before Django is ready in a process that only tells the demo's story
     from holdfast.persistence.models import Effect
@@ -123,7 +123,7 @@ def question_panels(run: Run) -> list[RenderableType]:
         how += "\nANSWER is JSON, like true or '{\"a\": 1}'; for plain text: --text ANSWER"
         panels.append(
             display.panel(
-                Group(display.value(question.value), Text(), Text(how, style="dim")),
+                Group(display.value(asked_value(question)), Text(), Text(how, style="dim")),
                 f"{question.node} asks",
                 "yellow",
             )

@@ -107,7 +107,9 @@ def _attached(spec: GraphSpec, execution: Execution) -> AnyPregel:
         "store": _store_for(graph, execution.fence),
     }
     if graph.cache is None:  # a graph's own store or cache may carry its own configuration
-        parts["cache"] = DjangoCache[Any](serde=serde, on_hit=execution.timeline.cache_hit)
+        parts["cache"] = DjangoCache[Any](
+            serde=serde, version=spec.cache_label, on_hit=execution.timeline.cache_hit
+        )
     return graph.copy(parts)
 
 
@@ -131,6 +133,7 @@ def _attempt(claim: Claim, execution: Execution, spec: GraphSpec) -> Attempt:
         owner=claim.run.owner or "",
         fence=execution.fence,
         control=execution.control,
+        salt=claim.salt,
         answers=answers,
     )
 

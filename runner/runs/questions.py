@@ -15,12 +15,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from holdfast.persistence import codec, ledger
-from holdfast.persistence.ids import ThreadId
+from holdfast.persistence.encryption import places
+from holdfast.persistence.encryption.inline import seal_json
+from holdfast.persistence.ids import RunId, ThreadId
 from holdfast.persistence.jsonb import storable
 from holdfast.persistence.records import Question
 
 
 def waiting(
+    run_id: RunId,
     thread_id: ThreadId,
     interrupts: Sequence[Any],
     nodes: Mapping[str, str],
@@ -34,12 +37,17 @@ def waiting(
     values = {interrupt.id: interrupt.value for interrupt in interrupts}
     found: dict[str, Question] = {}
     for row in ledger.questions_held(thread_id):  # deepest namespace first
-        for interrupt in codec.loads(row["type"], row["blob"], extra=allow):
+        at = (row["checkpoint_ns"], row["checkpoint_id"], row["task_id"])
+        place = places.write(*at, "__interrupt__")
+        for interrupt in codec.loads(row["type"], row["blob"], extra=allow, place=place):
             if interrupt.id in values and interrupt.id not in found:
-                answered = _answers(row["resumed_type"], row["resumed_blob"], allow)
+                answered = _answers(row["resumed_type"], row["resumed_blob"], allow, at)
+                question_id = f"{interrupt.id}.{answered}" if answered else interrupt.id
+                shown = _shown(values[interrupt.id])
                 found[interrupt.id] = Question(
-                    id=f"{interrupt.id}.{answered}" if answered else interrupt.id,
-                    value=_shown(values[interrupt.id]),
+                    id=question_id,
+                    run_id=run_id,
+                    stored=seal_json(shown, places.question(run_id, question_id)),
                     node=nodes.get(row["task_id"], _caller(row["checkpoint_ns"])),
                     namespace=row["checkpoint_ns"],
                     checkpoint_id=row["checkpoint_id"],
@@ -63,7 +71,14 @@ def to_send(
     return {
         question.id.partition(".")[0]: answers[question.id]
         for question, state in zip(asked, states, strict=True)
-        if state["newest"] and _answers(state["type"], state["blob"], allow) == question.answered
+        if state["newest"]
+        and _answers(
+            state["type"],
+            state["blob"],
+            allow,
+            (question.namespace, question.checkpoint_id, question.task_id),
+        )
+        == question.answered
     }
 
 
@@ -72,10 +87,13 @@ def _caller(namespace: str) -> str:
     return namespace.rpartition("|")[2].partition(":")[0]
 
 
-def _answers(type_: str | None, blob: bytes | None, allow: frozenset[tuple[str, str]]) -> int:
+def _answers(
+    type_: str | None, blob: bytes | None, allow: frozenset[tuple[str, str]], at: tuple[str, str, str]
+) -> int:
+    """How many answers the task has: namespace, checkpoint and task are where they stand."""
     if type_ is None:
         return 0
-    given = codec.loads(type_, blob, extra=allow)
+    given = codec.loads(type_, blob, extra=allow, place=places.write(*at, "__resume__"))
     return len(given) if isinstance(given, list) else 1
 
 
