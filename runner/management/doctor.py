@@ -257,7 +257,8 @@ def _module_of(app: Any) -> str:
     return min(holding, key=lambda name: (not name.endswith(".celery"), len(name)), default="yourproject")
 
 
-def _sweep() -> Finding:
+def beating() -> int:
+    """How many worker processes beat on this database, and sweep."""
     with connections[settings().DATABASE].cursor() as cursor:
         cursor.execute(
             """
@@ -267,9 +268,17 @@ def _sweep() -> Finding:
             """,
             [BEAT_AGE],
         )
-        (beating,) = cursor.fetchone()
-    if beating:
-        return Finding(part="sweep", verdict="ok", detail=f"{beating} worker processes beat and sweep")
+        return int(cursor.fetchone()[0])
+
+
+def _sweep() -> Finding:
+    if number := beating():
+        each = (
+            "1 worker process beats and sweeps"
+            if number == 1
+            else f"{number} worker processes beat and sweep"
+        )
+        return Finding(part="sweep", verdict="ok", detail=each)
     return Finding(
         part="sweep",
         verdict="wrong",

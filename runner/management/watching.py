@@ -87,5 +87,5 @@ def _follow(run_id: UUID, timeout: float | None, live: Any) -> Any:
                     timeout=timeout,
                 ) from None
             live.update(
-                run_page.run_view(api.get(run_id), api.steps(run_id)[-rows:], payload=False), refresh=True
+                run_page.run_view(api.get(run_id), api.steps(run_id), payload=False, lines=rows), refresh=True
             )
