@@ -19,7 +19,7 @@ import holdfast
 from bench.drivers import serve
 from bench.project import chains, stock
 from bench.project.celery_setup import ends_path
-from holdfast.persistence import DjangoSaver, codec, ledger
+from holdfast.persistence import DjangoCache, DjangoSaver, codec, ledger
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.ids import new_token
 from holdfast.persistence.records import Session
@@ -113,6 +113,32 @@ def savers(rounds: int) -> dict[str, list[float]]:
     return found
 
 
+def cached(keys: int, rounds: int, calls: int) -> list[dict[str, float]]:
+    """Seconds that reading one cached value takes, and reading ``keys`` at once; means of ``calls``, in turn."""
+    cache = DjangoCache[Any](version="bench")
+    namespace = ("__pregel_ns_writes", "shop.graphs.summarise", "summarise")
+    wanted = [(namespace, f"{number:032x}") for number in range(keys)]
+    cache.set(
+        {
+            key: ([("summaries", ["A node's result, as long as a sentence or two. " * 4])], 3600)
+            for key in wanted
+        }
+    )
+    found = []
+    for number in range(rounds + 2):  # the first two prepare the statement and warm caches
+        took = {}
+        for name, asked in (("one", wanted[:1]), ("all", wanted)):
+            began = time.perf_counter()
+            for _ in range(calls):
+                got = cache.get(asked)
+            took[name] = (time.perf_counter() - began) / calls
+            if len(got) != len(asked):
+                raise RuntimeError(f"{len(got)} of {len(asked)} cached values were found")
+        if number > 1:
+            found.append(took)
+    return found
+
+
 if __name__ == "__main__":
     Path(ends_path()).touch()
     serve(
@@ -123,5 +149,6 @@ if __name__ == "__main__":
             "latency": latency,
             "hand_in": hand_in,
             "savers": savers,
+            "cached": cached,
         }
     )
