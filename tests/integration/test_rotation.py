@@ -21,23 +21,15 @@ from holdfast.persistence.records import Run
 from holdfast.testing import run_now
 from tests.extras import extra
 from tests.integration.claims import chain, config_for
-from tests.integration.encrypting import encryption, in_the_clear, sealed_under, tables
+from tests.integration.encrypting import encryption, in_the_clear, nothing_else, sealed_under
 
 extra("cryptography")
 
-pytestmark = pytest.mark.django_db(transaction=True)
+__all__ = ["nothing_else"]
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("nothing_else")]
 
 WORD = "Rambutan"
-
-
-@pytest.fixture(autouse=True)
-def nothing_else() -> None:
-    """No rows of other tests, which may be encrypted under keys that nobody has."""
-    names = ", ".join(
-        name for name in tables() if not name.endswith("migrations") and "incarnation" not in name
-    )
-    with connect("default") as cleaner:
-        cleaner.execute(f"TRUNCATE {names}")
 
 
 class State(TypedDict, total=False):
