@@ -55,7 +55,9 @@ def graph() -> str:
     name = f"rotated-{uuid.uuid4().hex}"
     builder = StateGraph(State)
     builder.add_node(
-        "first", lambda state: {"number": 4711, "yes": True, "told": WORD}, cache_policy=CachePolicy()
+        "first",
+        lambda state: {"number": 471_147_114_711, "yes": True, "told": WORD},
+        cache_policy=CachePolicy(),
     )
     builder.add_node("second", lambda state: {"told": look_up(state["wish"]).result()})
     builder.add_node("third", lambda state: {"answer": interrupt({"ask": f"is {WORD} right?"})})
@@ -100,7 +102,7 @@ def test_all_that_is_stored_comes_under_the_active_key_and_out_again(graph: str,
         report = rotation.rotate(batch=3)
         assert (report.failed, report.busy, report.done) == (0, 0, report.total)
         assert in_the_clear(WORD) == {}
-        assert in_the_clear("4711") == {}
+        assert in_the_clear("471147114711") == {}
         assert set(sealed_under()) == {active}
         assert {held.key for held in rotation.census()} == {active}
         assert rotation.rotate().total == 0
@@ -153,14 +155,16 @@ def test_what_stock_langgraph_stored_is_encrypted_with_its_plain_values(settings
     settings.HOLDFAST = {}
     config = config_for(str(uuid.uuid4()))
     with connect("default", row_factory=dict_row) as stock:
-        chain(2).compile(checkpointer=PostgresSaver(stock)).invoke({"items": [WORD], "count": 4711}, config)
+        chain(2).compile(checkpointer=PostgresSaver(stock)).invoke(
+            {"items": [WORD], "count": 471_147_114_711}, config
+        )
     history = [
         found.values for found in chain(2).compile(checkpointer=DjangoSaver()).get_state_history(config)
     ]
     settings.HOLDFAST = encryption("a")
     report = rotation.rotate()
     assert (report.failed, report.done) == (0, report.total)
-    assert in_the_clear(WORD) == in_the_clear("4711") == {}
+    assert in_the_clear(WORD) == in_the_clear("471147114711") == {}
     settings.HOLDFAST = encryption("a", "a")
     graph = chain(2).compile(checkpointer=DjangoSaver())
     assert [found.values for found in graph.get_state_history(config)] == history
