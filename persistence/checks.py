@@ -16,18 +16,24 @@ from django.db import connections
 from holdfast.conf import settings
 from holdfast.errors import ConfigurationError
 from holdfast.persistence.codec import codec
+from holdfast.persistence.encryption import keyring
 from holdfast.persistence.upstream import KNOWN, KNOWN_RELEASE, fingerprints
 
 
 @checks.register
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """HOLDFAST can be read, its DATABASE is PostgreSQL with psycopg 3, and its types can be imported.
+    """HOLDFAST can be read, its DATABASE is PostgreSQL with psycopg 3, its types and its cipher can be imported.
 
     Opens no connection.
     """
     try:
         if settings().SERIALIZABLE:  # else there is nothing to look at that is worth LangGraph's import
             codec()
+        keyring()
+        if settings().STORE_INDEX:
+            from holdfast.persistence.store.tables import check_vectors_may_be_read
+
+            check_vectors_may_be_read()
     except ConfigurationError as error:
         return [checks.Error(error.message, id="holdfast.E001")]
     return _alias_problems(settings().DATABASE)

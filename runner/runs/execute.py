@@ -110,6 +110,8 @@ def _attached(spec: GraphSpec, execution: Execution) -> AnyPregel:
         parts["cache"] = DjangoCache[Any](
             serde=serde, version=spec.cache_label, on_hit=execution.timeline.cache_hit
         )
+    elif spec.cache_version is not None and isinstance(graph.cache, DjangoCache):
+        parts["cache"] = graph.cache.under(spec.cache_label)
     return graph.copy(parts)
 
 
