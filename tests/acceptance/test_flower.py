@@ -113,5 +113,6 @@ def test_nothing_but_the_health_of_flower_is_told_without_a_password(flower: str
     for page in ("", "metrics", "workers", "tasks", "api/tasks", "api/workers"):
         with pytest.raises(HTTPError) as refused:
             urlopen(f"{flower}/{page}", timeout=10)
-        assert refused.value.code == 401, page
+        with refused.value as answer:
+            assert answer.code == 401, page
     assert b"python_info" in _read(f"{flower}/metrics")
