@@ -16,7 +16,7 @@ django.setup()
 from langgraph.checkpoint.postgres import PostgresSaver
 
 import holdfast
-from bench.drivers import serve
+from bench.drivers import compression, serve
 from bench.project import chains, stock
 from bench.project.celery_setup import ends_path
 from holdfast.persistence import DjangoSaver, codec, ledger
@@ -123,5 +123,6 @@ if __name__ == "__main__":
             "latency": latency,
             "hand_in": hand_in,
             "savers": savers,
+            "compression": compression.measure,
         }
     )

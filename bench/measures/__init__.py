@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench.measures import handing_in, idle, latency, memory, recovery, saver, throughput
+from bench.measures import compression, handing_in, idle, latency, memory, recovery, saver, throughput
 from bench.order import Order
 from bench.report import Line
 
@@ -16,4 +16,5 @@ MEASURES: dict[str, Callable[[Order], list[Line]]] = {
     "idle": idle.measure,
     "saver": saver.measure,
     "recovery": recovery.measure,
+    "compression": compression.measure,
 }
