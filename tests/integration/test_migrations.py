@@ -191,29 +191,6 @@ def test_an_older_stock_database_is_brought_up_to_date(fresh: Callable[[], Datab
         ]
 
 
-def test_large_values_are_compressed_with_lz4_and_upstreams_tables_stay_upstreams(
-    fresh: Callable[[], Database],
-) -> None:
-    database = fresh()
-    database.stock().conn.close()
-    database.manage("migrate", "--verbosity=0")
-    methods = """
-        SELECT attrelid::regclass::text, attcompression::text FROM pg_attribute
-        WHERE attrelid IN ('checkpoint_blobs'::regclass, 'checkpoint_writes'::regclass) AND attname = 'blob'
-        ORDER BY 1"""
-    with database.connect() as connection:
-        offered = "SELECT 'lz4' = ANY (enumvals) FROM pg_settings WHERE name = 'default_toast_compression'"
-        has_lz4 = connection.execute(offered).fetchone() == (True,)
-        expected = "l" if has_lz4 else ""
-        assert connection.execute(methods).fetchall() == [
-            ("checkpoint_blobs", expected),
-            ("checkpoint_writes", expected),
-        ]
-    database.manage("migrate", "--verbosity=0", "holdfast_persistence", "0009_history")
-    with database.connect() as connection:
-        assert {method for _, method in connection.execute(methods).fetchall()} == {"p"}
-
-
 def test_upstreams_next_migration_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert check_upstream(None) == []
     assert upstream.fingerprints() == upstream.KNOWN
