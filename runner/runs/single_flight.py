@@ -1,4 +1,4 @@
-"""Single flight: of all runs that need one cached value at the same time, one computes it (P5).
+"""Single flight: of all runs that need one cached value at the same time, one computes it (P5, R21).
 
 LangGraph looks for the values of a step's nodes once, before it begins. Whoever has found nothing comes here when
 it is about to begin, in its own place (``room``), which a sibling has while it waits. A leader whose own node
