@@ -84,6 +84,10 @@ class Settings:
     """Connections of one process for saver, store, cache, effects and ledger, beside Django's own and the heartbeat's."""
     MAX_INPUT: int = 16 * 1024 * 1024
     """Largest stored input, in bytes."""
+    LARGE_CHANNEL: int = 1024 * 1024
+    """Bytes of a channel's value above which a warning names it, and again each time it has doubled."""
+    SLOW_QUERY: float = 1.0
+    """Seconds of a checkpoint's statement above which a warning names it."""
     RETENTION: Retention = field(default_factory=Retention)
     PRUNE_CRONTAB: str = "0 2 * * *"
     """When the beat entry ``holdfast.prune`` is due, as a crontab line."""

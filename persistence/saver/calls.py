@@ -45,6 +45,7 @@ from holdfast.persistence.saver.order import follow
 from holdfast.persistence.saver.reading import Listing, get_params
 from holdfast.persistence.saver.statements import Statements
 from holdfast.persistence.saver.thinning import of_runs, older, thin
+from holdfast.persistence.saver.usage import Usage
 from holdfast.persistence.saver.versions import next_version
 from holdfast.persistence.saver.writing import storing_checkpoint
 
@@ -70,7 +71,9 @@ class Calls(BaseCheckpointSaver[str]):
         super().__init__(serde=serde or codec())
         self.using = using or settings().DATABASE
         self.fence = fence
-        self._statements = Statements(self.using, connection)
+        self.usage = Usage()
+        """What it has stored and asked so far."""
+        self._statements = Statements(self.using, connection, self.usage)
         self._held = Held()  # shared by copies, as the fence is
 
     def get_next_version(self, current: str | int | None, channel: None) -> str:
@@ -87,7 +90,7 @@ class Calls(BaseCheckpointSaver[str]):
         new_versions: ChannelVersions,
         after: Sequence[Written] = (),
     ) -> Steps[RunnableConfig]:
-        params = checkpoint_params(self.serde, config, checkpoint, metadata, new_versions)
+        params = checkpoint_params(self.serde, config, checkpoint, metadata, new_versions, self.usage.stored)
         if self.fence is None:
             yield Wait(after)
             yield Ask("saver_put", params)

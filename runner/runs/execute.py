@@ -7,7 +7,8 @@ and says how it stopped. It writes nothing itself; what a node or the saver writ
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -45,7 +46,7 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
         graph = _attached(spec, execution)
         attempt = _attempt(claim, execution, spec)
         config = _config(claim, execution, asynchronous=spec.is_async)
-        with attempt_scope(attempt):
+        with attempt_scope(attempt), _usage_told(claim, graph):
             faults.point("input-before-first-checkpoint")
             sent = _what_to_send(claim, attempt.answers)
             stream = _Stream()
@@ -113,6 +114,16 @@ def _attached(spec: GraphSpec, execution: Execution) -> AnyPregel:
     elif spec.cache_version is not None and isinstance(graph.cache, DjangoCache):
         parts["cache"] = graph.cache.under(spec.cache_label)
     return graph.copy(parts)
+
+
+@contextmanager
+def _usage_told(claim: Claim, graph: AnyPregel) -> Iterator[None]:
+    """Log what the attempt has stored, however it ends."""
+    try:
+        yield
+    finally:
+        if isinstance(graph.checkpointer, DjangoSaver):
+            logger.info("run %s of %s: %s", claim.run.id, claim.run.graph, graph.checkpointer.usage)
 
 
 def _store_for(graph: AnyPregel, fence: Fence) -> BaseStore:
