@@ -177,25 +177,6 @@ def make_repeated(schema_editor: Any) -> None:
                 )
 
 
-LARGE: Final[Mapping[str, str]] = {"checkpoint_blobs": "blob", "checkpoint_writes": "blob"}
-"""Columns that hold values of any size, by table. PostgreSQL compresses what is longer than 2 KB, by default with pglz:
-100 KB that hardly shrink keep it busy for 2.4 ms, lz4 for 0.1 ms (seen), and a step stores them twice.
-"""
-
-
-def compress_with(schema_editor: Any, method: str) -> None:
-    """From now on ("lz4", "pglz"), where the server has it, in the tables which this role may alter; no row is rewritten."""
-    with schema_editor.connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT c.relname FROM pg_class c, pg_settings s WHERE s.name = 'default_toast_compression'"
-            " AND %s = ANY (s.enumvals) AND c.relname = ANY (%s) AND c.relkind = 'r'"
-            " AND pg_table_is_visible(c.oid) AND pg_has_role(c.relowner, 'USAGE')",
-            [method, list(LARGE)],
-        )
-        for (table,) in cursor.fetchall():
-            cursor.execute(f"ALTER TABLE {table} ALTER COLUMN {LARGE[table]} SET COMPRESSION {method}")
-
-
 def _concurrently(schema_editor: Any) -> str:
     """So that the tables stay writable, where that is possible."""
     return "" if schema_editor.connection.in_atomic_block else "CONCURRENTLY"

@@ -14,8 +14,9 @@ from bench.project import celery as celery  # the lane's app becomes the current
 django.setup()
 
 import holdfast
-from bench.drivers import savers, serve
+from bench.drivers import compression, savers, serve
 from bench.project.celery_setup import ends_path
+from holdfast.persistence import DjangoCache
 from holdfast.runner.api import Request
 
 
@@ -74,6 +75,32 @@ def hand_in(graph: str, size: int, calls: int) -> list[dict[str, float]]:
     return found
 
 
+def cached(keys: int, rounds: int, calls: int) -> list[dict[str, float]]:
+    """Seconds that reading one cached value takes, and reading ``keys`` at once; means of ``calls``, in turn."""
+    cache = DjangoCache[Any](version="bench")
+    namespace = ("__pregel_ns_writes", "shop.graphs.summarise", "summarise")
+    wanted = [(namespace, f"{number:032x}") for number in range(keys)]
+    cache.set(
+        {
+            key: ([("summaries", ["A node's result, as long as a sentence or two. " * 4])], 3600)
+            for key in wanted
+        }
+    )
+    found = []
+    for number in range(rounds + 2):  # the first two prepare the statement and warm caches
+        took = {}
+        for name, asked in (("one", wanted[:1]), ("all", wanted)):
+            began = time.perf_counter()
+            for _ in range(calls):
+                got = cache.get(asked)
+            took[name] = (time.perf_counter() - began) / calls
+            if len(got) != len(asked):
+                raise RuntimeError(f"{len(got)} of {len(asked)} cached values were found")
+        if number > 1:
+            found.append(took)
+    return found
+
+
 if __name__ == "__main__":
     Path(ends_path()).touch()
     serve(
@@ -83,10 +110,12 @@ if __name__ == "__main__":
             "look": look,
             "latency": latency,
             "hand_in": hand_in,
+            "cached": cached,
             "saver_steps": savers.steps,
             "saver_parallel": savers.parallel,
             "saver_newest": savers.newest,
             "saver_listing": savers.listing,
             "saver_disk": savers.disk,
+            "compression": compression.measure,
         }
     )
