@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, LiteralString
@@ -94,9 +94,6 @@ def prune(
     policy = policy or settings().RETENTION
     _check(policy)
     with connect(using or settings().DATABASE) as connection:
-        connection.execute(
-            query("retention_lock_timeout"), {"ms": f"{int(settings().LOCK_TIMEOUT * 1000)}ms"}
-        )
         pruning = _Pruning(connection, policy, dry_run, progress)
         pruning.histories()
         pruning.threads()
@@ -132,7 +129,7 @@ class _Pruning:
         rows = self.connection.execute(query("history_due"), {"limit": None}).fetchall()
         for (thread_id,) in rows:
             thinned: list[Thinned] = []
-            with suppress(_RollBackError), self.connection.transaction():
+            with suppress(_RollBackError), self._transaction():
                 thinned.append(thin_ended(self.connection, settings().DATABASE, [thread_id]))
                 if self.dry_run:
                     raise _RollBackError
@@ -155,7 +152,7 @@ class _Pruning:
         while True:
             found: list[PruneReport] = []
             try:
-                with self.connection.transaction():
+                with self._transaction():
                     limit = None if self.dry_run else self.policy.batch
                     found.append(self._delete(statement, limit=limit, **params))
                     if self.dry_run:
@@ -175,8 +172,9 @@ class _Pruning:
             if not self.dry_run:
                 # Committed before it is locked: a row that its own transaction may delete again is
                 # not there for another prune to skip.
-                self.connection.execute(*adopt)
-            with self.connection.transaction():
+                with self._transaction():
+                    self.connection.execute(*adopt)
+            with self._transaction():
                 if self.dry_run:
                     self.connection.execute(*adopt)
                 locked = self.connection.execute(
@@ -196,6 +194,14 @@ class _Pruning:
             logger.info("thread %s is left for the next time: %s", thread_id, error)
             report = PruneReport(skipped=1)
         self._add(report)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """One that waits for no lock for long."""
+        with self.connection.transaction():
+            timeout = f"{int(settings().LOCK_TIMEOUT * 1000)}ms"
+            self.connection.execute(query("retention_lock_timeout"), {"ms": timeout})
+            yield
 
     def _prune_thread(self, look: ThreadLook) -> PruneReport:
         if look.open_to_strangers:

@@ -104,7 +104,7 @@ def _attached(spec: GraphSpec, execution: Execution) -> AnyPregel:
     serde = codec.codec(spec.allowlist)
     graph = spec.compile()
     parts: dict[str, Any] = {
-        "checkpointer": DjangoSaver(serde=serde, fence=execution.fence),
+        "checkpointer": DjangoSaver(serde=serde, fence=execution.fence, commit=spec.commit),
         "store": _store_for(graph, execution.fence),
     }
     if graph.cache is None:  # a graph's own store or cache may carry its own configuration
