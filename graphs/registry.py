@@ -48,18 +48,23 @@ def register(
     version: str = "1",
     max_crashes: int | None = None,
     asynchronous: bool | None = None,
+    checkpointer: str | None = None,
+    store: str | None = None,
+    cache: str | None = None,
 ) -> Callable[[Registered], Registered]:
     """Register the decorated builder under a name and a version; it stays as it is.
 
     The builder takes no arguments and returns a StateGraph, a compiled graph or an @entrypoint; it
     runs at the first use in a process, not now. Such an object may be registered itself, too.
     ``max_crashes``: deaths without progress after which a run fails (None: the setting
-    MAX_CRASHES). ``asynchronous``: True or False where it cannot be seen from the graph.
+    MAX_CRASHES). ``asynchronous``: True or False where it cannot be seen from the graph. ``checkpointer``,
+    ``store``, ``cache``: where its runs keep theirs, as an address (None: the settings of the same name).
     Raises GraphDefinitionError.
     """
     frame = sys._getframe(1)
     caller = _Caller(str(frame.f_globals.get("__name__", "?")), frame.f_code.co_filename, frame.f_lineno)
     _check_options(name, version, max_crashes)
+    _check_addresses(name, {"checkpointer": checkpointer, "store": store, "cache": cache})
 
     def decorate(builder: Registered) -> Registered:
         from langgraph.pregel import Pregel
@@ -72,6 +77,9 @@ def register(
             builder=_as_builder(name, builder),
             max_crashes=max_crashes,
             asynchronous=asynchronous,
+            checkpointer=checkpointer,
+            store=store,
+            cache=cache,
             module=_module(builder, caller),
             place=_place(builder, caller),
         )
@@ -195,6 +203,17 @@ def _check_options(name: Any, version: Any, max_crashes: Any) -> None:
             f"The graph {name!r} cannot have max_crashes={max_crashes!r}: a whole number from 1, or None.",
             graph=name,
         )
+
+
+def _check_addresses(name: str, addresses: dict[str, Any]) -> None:
+    """What an address may say is known to whoever opens it; here it only has to be one."""
+    for argument, address in addresses.items():
+        if address is not None and (not isinstance(address, str) or not address):
+            raise GraphDefinitionError(
+                f"The graph {name!r} cannot have {argument}={address!r}: it is an address, such as "
+                '"django" or "sqlite:///runs.db". A saver of your own is named "module:factory".',
+                graph=name,
+            )
 
 
 def _as_builder(name: str, builder: Any) -> Callable[[], Any]:

@@ -52,6 +52,12 @@ class GraphSpec:
     """Deaths without progress after which a run of it fails; None: the setting MAX_CRASHES."""
     asynchronous: bool | None = None
     """Forces ``is_async`` where it cannot be seen; None: find out."""
+    checkpointer: str | None = None
+    """The address of its runs' checkpoints; None: the setting CHECKPOINTER."""
+    store: str | None = None
+    """The address of its runs' store; None: the setting STORE."""
+    cache: str | None = None
+    """The address of its runs' node cache; None: the setting CACHE."""
     module: str
     """The module in which it was registered."""
     place: str

@@ -15,17 +15,20 @@ from django.db import connections
 
 from holdfast.conf import settings
 from holdfast.errors import ConfigurationError
+from holdfast.persistence.backends.address import KINDS, checked
 from holdfast.persistence.codec import codec
 from holdfast.persistence.upstream import KNOWN, KNOWN_RELEASE, fingerprints
 
 
 @checks.register
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """HOLDFAST can be read, its DATABASE is PostgreSQL with psycopg 3, and its types can be imported.
+    """HOLDFAST can be read, its backends have known forms, its DATABASE is PostgreSQL with psycopg 3, and its types can be imported.
 
     Opens no connection.
     """
     try:
+        for kind in KINDS:
+            checked(None, kind)
         if settings().SERIALIZABLE:  # else there is nothing to look at that is worth LangGraph's import
             codec()
     except ConfigurationError as error:

@@ -59,11 +59,13 @@ from holdfast.persistence.ledger.sweeps import (
     sweep_lost,
 )
 from holdfast.persistence.ledger.threads import (
+    backend_of,
     fork_thread,
     graph_of,
     has_state,
     holder,
     lock_thread,
+    new_thread_elsewhere,
     update_obstacle,
 )
 
@@ -75,6 +77,7 @@ __all__ = [
     "answer",
     "answer_states",
     "apply_cancels",
+    "backend_of",
     "bell",
     "bells",
     "claim",
@@ -92,6 +95,7 @@ __all__ = [
     "insert_alone",
     "is_lost",
     "lock_thread",
+    "new_thread_elsewhere",
     "outlasting",
     "pass_on",
     "pooled",

@@ -30,6 +30,17 @@ def holder(thread_id: ThreadId) -> Run | None:
     return as_run(row) if row else None
 
 
+def backend_of(thread_id: ThreadId) -> str | None:
+    """Where the thread's checkpoints are, as it may be shown; None: in this database."""
+    row = first(execute("backend_of_thread", {"thread_id": thread_id}))
+    return row["backend"] if row else None
+
+
+def new_thread_elsewhere(thread_id: ThreadId, backend: str) -> bool:
+    """Make a thread whose checkpoints are elsewhere; False if one of that name exists."""
+    return bool(execute("backend_new_thread", {"thread_id": thread_id, "backend": backend}))
+
+
 def update_obstacle(thread_id: ThreadId, run_id: RunId) -> str | None:
     """What a state update through an interrupted run would make happen again (R5); None: nothing."""
     row = first(execute("thread_update_obstacle", {"thread_id": thread_id, "run_id": run_id}))

@@ -9,6 +9,7 @@ from typing import Any
 from langgraph.types import Interrupt
 
 from holdfast.graphs.spec import GraphSpec
+from holdfast.persistence.backends import GuardedSaver
 from holdfast.persistence.jsonb import storable
 
 
@@ -25,6 +26,8 @@ class Interrupted:
 
     interrupts: tuple[Interrupt, ...]
     spec: GraphSpec
+    saver: GuardedSaver | None = None
+    """Where its questions are, if not in Django's database."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

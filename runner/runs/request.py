@@ -17,6 +17,7 @@ from holdfast.persistence import codec, ledger
 from holdfast.persistence.ids import ThreadId, new_run_id, parse_thread_id
 from holdfast.persistence.jsonb import storable
 from holdfast.persistence.records import NewRun
+from holdfast.runner.runs import rollback
 
 Strategy = Literal["enqueue", "reject", "interrupt", "rollback"]
 When = datetime | timedelta | float | None
@@ -56,6 +57,8 @@ def checked(request: Request) -> NewRun:
             f"multitask_strategy is one of {', '.join(get_args(Strategy))}, not {request.multitask_strategy!r}.",
             field="multitask_strategy",
         )
+    if request.multitask_strategy == "rollback":
+        rollback.refuse_elsewhere(spec.name, spec.version, thread_id)
     if type(request.priority) is not int or not 0 <= request.priority <= 9:
         raise InvalidInputError("priority is a whole number from 0 (last) to 9 (first).", field="priority")
     delay, due_at = _when("run_after", request.run_after)

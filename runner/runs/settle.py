@@ -63,9 +63,9 @@ def _write(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
                 error = Failed(exception=refused).error
                 return ledger.settle(claim, RunStatus.FAILED, error=error, lines=lines, inside=inside)
             return ledger.settle(claim, RunStatus.SUCCEEDED, result=result, lines=lines, inside=inside)
-        case Interrupted(interrupts=interrupts, spec=spec):
+        case Interrupted(interrupts=interrupts, spec=spec, saver=saver):
             nodes = execution.timeline.asking()
-            asked = questions.waiting(claim.run.thread_id, interrupts, nodes, spec.allowlist)
+            asked = questions.waiting(claim.run.thread_id, interrupts, nodes, spec.allowlist, saver)
             if len(asked) < len({interrupt.id for interrupt in interrupts}):
                 # Another attempt has gone on from there, which the fence tells; otherwise it is our error.
                 lost = HoldfastError("the graph asks questions that are not on its checkpoints")

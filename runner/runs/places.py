@@ -1,0 +1,54 @@
+"""Where a graph's checkpoints, store and cache are: as it was registered, otherwise as the settings say.
+
+Gives what is attached to a run's graph, under the run's fence, and the saver of whoever looks at a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from langgraph.pregel import Pregel
+from langgraph.store.base import BaseStore
+
+from holdfast.graphs.spec import GraphSpec
+from holdfast.persistence import DjangoCache, DjangoSaver, DjangoStore, backends, codec
+from holdfast.persistence.backends import DJANGO, GuardedSaver
+from holdfast.persistence.fence import Fence
+from holdfast.runner.runs.process import Execution
+
+
+def of_run(spec: GraphSpec, execution: Execution) -> dict[str, Any]:
+    """What ``Pregel.copy`` attaches to the graph of a run. Raises ConfigurationError, OutageError."""
+    graph, serde, fence = spec.compile(), codec.codec(spec.allowlist), execution.fence
+    parts: dict[str, Any] = {
+        "checkpointer": elsewhere(spec, fence=fence) or DjangoSaver(serde=serde, fence=fence),
+        "store": _store(spec, graph, fence),
+    }
+    if graph.cache is None:  # a graph's own store or cache may carry its own configuration
+        address, on_hit = backends.checked(spec.cache, "CACHE"), execution.timeline.cache_hit
+        parts["cache"] = (
+            DjangoCache[Any](serde=serde, on_hit=on_hit)
+            if address == DJANGO
+            else backends.open_cache(address, allow=spec.allowlist, on_hit=on_hit)
+        )
+    return parts
+
+
+def elsewhere(spec: GraphSpec, *, fence: Fence | None = None) -> GuardedSaver | None:
+    """The saver of the graph's threads; None if they are in Django's database."""
+    address = backends.checked(spec.checkpointer, "CHECKPOINTER")
+    return None if address == DJANGO else backends.open_saver(address, fence=fence, allow=spec.allowlist)
+
+
+def guarded(parts: Mapping[str, Any]) -> GuardedSaver | None:
+    """The saver among what is attached, if it is not Django's."""
+    saver = parts["checkpointer"]
+    return saver if isinstance(saver, GuardedSaver) else None
+
+
+def _store(spec: GraphSpec, graph: Pregel[Any, Any, Any, Any], fence: Fence) -> BaseStore:
+    if graph.store is not None:
+        return graph.store.under(fence) if isinstance(graph.store, DjangoStore) else graph.store
+    address = backends.checked(spec.store, "STORE")
+    return DjangoStore(fence=fence) if address == DJANGO else backends.open_store(address, fence=fence)
