@@ -53,7 +53,7 @@ PIN = uv pip compile pyproject.toml --universal --python-version 3.11 --no-emit-
 # The extra all is every one but embeddings, whose package asks for PyTorch and CUDA without need (docs/store.md).
 constraints: ## Pin anew what pyproject.toml asks for (needs uv on the machine)
 	$(PIN) --extra all --group dev --output-file constraints.txt
-	$(PIN) $(foreach extra,binary cli flower beat redis models site,--extra $(extra)) \
+	$(PIN) $(foreach extra,binary cli encryption flower beat redis models site,--extra $(extra)) \
 	    --constraint constraints.txt --output-file requirements.txt
 
 build: $(STAMP) ## Make sdist and wheel in dist/

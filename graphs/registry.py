@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 from holdfast.errors import GraphDefinitionError, UnknownGraphError
 
@@ -38,6 +38,9 @@ class _Caller(NamedTuple):
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}\Z")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/-]{0,99}\Z")
 
+_HISTORY: Final[dict[str, int | None]] = {"all": None, "latest": 1}
+_MOST_HISTORY: Final = 2**15 - 1
+
 _specs: dict[str, dict[str, GraphSpec]] = {}
 _table = threading.Lock()
 
@@ -47,23 +50,28 @@ def register(
     *,
     version: str = "1",
     max_crashes: int | None = None,
+    history: Literal["all", "latest"] | int = "all",
     asynchronous: bool | None = None,
     checkpointer: str | None = None,
     store: str | None = None,
     cache: str | None = None,
+    cache_version: str | None = None,
 ) -> Callable[[Registered], Registered]:
     """Register the decorated builder under a name and a version; it stays as it is.
 
     The builder takes no arguments and returns a StateGraph, a compiled graph or an @entrypoint; it
     runs at the first use in a process, not now. Such an object may be registered itself, too.
     ``max_crashes``: deaths without progress after which a run fails (None: the setting
-    MAX_CRASHES). ``asynchronous``: True or False where it cannot be seen from the graph. ``checkpointer``,
-    ``store``, ``cache``: where its runs keep theirs, as an address (None: the settings of the same name).
-    Raises GraphDefinitionError.
+    MAX_CRASHES). ``history``: how many of a run's root checkpoints stay once it has ended: "all", "latest"
+    or a number; what they need stays too, and the rest is deleted soon after. ``asynchronous``: True or False
+    where it cannot be seen from the graph. ``cache_version``: what its nodes cached under another one, or under
+    none, is not found any more (None: values are shared with other graphs that have the same node function and
+    none either). ``checkpointer``, ``store``, ``cache``: where its runs keep theirs, as an address (None: the
+    settings of the same name). Raises GraphDefinitionError.
     """
     frame = sys._getframe(1)
     caller = _Caller(str(frame.f_globals.get("__name__", "?")), frame.f_code.co_filename, frame.f_lineno)
-    _check_options(name, version, max_crashes)
+    _check_options(name, version, max_crashes, history, cache_version)
     _check_addresses(name, {"checkpointer": checkpointer, "store": store, "cache": cache})
 
     def decorate(builder: Registered) -> Registered:
@@ -76,10 +84,12 @@ def register(
             version=version,
             builder=_as_builder(name, builder),
             max_crashes=max_crashes,
+            history=_HISTORY[history] if isinstance(history, str) else history,
             asynchronous=asynchronous,
             checkpointer=checkpointer,
             store=store,
             cache=cache,
+            cache_version=cache_version,
             module=_module(builder, caller),
             place=_place(builder, caller),
         )
@@ -127,6 +137,15 @@ def all() -> tuple[GraphSpec, ...]:
     _discovery.complete()
     with _table:
         return tuple(spec for name in sorted(_specs) for spec in _specs[name].values())
+
+
+def cache_versions() -> dict[str, frozenset[str]]:
+    """By name, under which labels the cached values of each graph's versions can be found now."""
+    specs = all()
+    return {
+        name: frozenset(spec.cache_label for spec in specs if spec.name == name)
+        for name in {spec.name for spec in specs}
+    }
 
 
 def problems() -> tuple[GraphDefinitionError, ...]:
@@ -185,7 +204,7 @@ class _Discovery:
 _discovery = _Discovery()
 
 
-def _check_options(name: Any, version: Any, max_crashes: Any) -> None:
+def _check_options(name: Any, version: Any, max_crashes: Any, history: Any, cache_version: Any) -> None:
     if not isinstance(name, str) or not _NAME.match(name):
         raise GraphDefinitionError(
             f"{name!r} cannot be a graph's name: 1 to 200 letters, digits and . _ : / -, "
@@ -198,9 +217,24 @@ def _check_options(name: Any, version: Any, max_crashes: Any) -> None:
             'digits and . _ : + / -, as in version="2".',
             graph=name,
         )
+    if cache_version is not None and (
+        not isinstance(cache_version, str) or not _VERSION.match(cache_version)
+    ):
+        raise GraphDefinitionError(
+            f"The graph {name!r} cannot have cache_version={cache_version!r}: a string of 1 to 100 letters, "
+            'digits and . _ : + / -, as in cache_version="2", or None.',
+            graph=name,
+        )
     if max_crashes is not None and (type(max_crashes) is not int or max_crashes < 1):
         raise GraphDefinitionError(
             f"The graph {name!r} cannot have max_crashes={max_crashes!r}: a whole number from 1, or None.",
+            graph=name,
+        )
+    known = isinstance(history, str) and history in _HISTORY
+    if not known and (type(history) is not int or not 1 <= history <= _MOST_HISTORY):
+        raise GraphDefinitionError(
+            f'The graph {name!r} cannot have history={history!r}: "all", "latest", or the number of checkpoints '
+            f"that stay when a run ends, from 1 to {_MOST_HISTORY}.",
             graph=name,
         )
 

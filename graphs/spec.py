@@ -50,6 +50,8 @@ class GraphSpec:
     builder: Builder
     max_crashes: int | None = None
     """Deaths without progress after which a run of it fails; None: the setting MAX_CRASHES."""
+    history: int | None = None
+    """How many root checkpoints of a run of it stay once it has ended; None: all."""
     asynchronous: bool | None = None
     """Forces ``is_async`` where it cannot be seen; None: find out."""
     checkpointer: str | None = None
@@ -58,6 +60,8 @@ class GraphSpec:
     """The address of its runs' store; None: the setting STORE."""
     cache: str | None = None
     """The address of its runs' node cache; None: the setting CACHE."""
+    cache_version: str | None = None
+    """Under which its nodes' values are cached; None: under none, and shared with other graphs."""
     module: str
     """The module in which it was registered."""
     place: str
@@ -73,6 +77,11 @@ class GraphSpec:
         """
         compiled: Pregel[Any, Any, Any, Any] = self._once.get("graph", self._compile)
         return compiled
+
+    @property
+    def cache_label(self) -> str:
+        """What its cached values carry: graph and ``cache_version``, as in ``orders@2``; empty without one."""
+        return "" if self.cache_version is None else f"{self.name}@{self.cache_version}"
 
     @property
     def allowlist(self) -> frozenset[tuple[str, str]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from holdfast import keys
 from holdfast.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ class Retention:
     orphans: bool = True
     """Whether rows that nothing refers to any more (writes, blobs, effects) are deleted."""
     cache: bool = True
-    """Whether expired entries of the node cache are deleted."""
+    """Whether expired entries of the node cache are deleted, and unused ones of a ``cache_version`` that is gone."""
     store: bool = True
     """Whether expired items of the store are deleted."""
     batch: int = 500
@@ -78,6 +79,9 @@ class Settings:
     """Queue of a run that names none; None leaves it to the project's task routes."""
     SERIALIZABLE: tuple[str, ...] = ()
     """Dotted paths of further types that may be stored (P12), e.g. ``"shop.types.Order"``."""
+    ENCRYPTION: keys.Encryption = field(default_factory=keys.Encryption)
+    """``{"keys": {id: key}, "active": id}``: what is stored is encrypted under the active key (docs/encryption.md).
+    The environment variables HOLDFAST_ENCRYPTION_KEYS and HOLDFAST_ENCRYPTION_ACTIVE add to it."""
     STORE_INDEX: dict[str, Any] | None = None
     """The store's search by meaning, as upstream's PostgresIndexConfig: ``dims``, ``embed``, ``fields``,
     ``distance_type``, ``ann_index_config``. None: no vectors, no extension."""
@@ -115,6 +119,8 @@ def _raw() -> dict[str, Any]:
     raw = dict(getattr(django_settings, "HOLDFAST", {}))
     if model := os.environ.get("HOLDFAST_MODEL"):
         raw["MODEL"] = model
+    # At once, so that no error, log or repr of the settings shows a key.
+    raw["ENCRYPTION"] = keys.read(raw.get("ENCRYPTION"))
     return raw
 
 

@@ -72,6 +72,13 @@ class TypeNotAllowedError(HoldfastError):
     """Stored bytes name a type outside the allow list (P12). Facts: ``type``, ``setting``."""
 
 
+class DecryptionError(HoldfastError):
+    """A stored value cannot be decrypted: its key is missing or another, or it was altered or moved.
+
+    Facts: ``key`` (the id it names), ``setting``.
+    """
+
+
 class IdempotencyConflictError(HoldfastError):
     """The idempotency key was used before with something else. Facts: ``key``, ``run_id``."""
 

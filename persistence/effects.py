@@ -18,6 +18,8 @@ from psycopg.rows import class_row
 
 from holdfast.errors import EffectMismatchError
 from holdfast.persistence.connections import Connection, retrying
+from holdfast.persistence.encryption import places
+from holdfast.persistence.encryption.inline import seal_text, shown_text
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.sql import query
 
@@ -62,10 +64,15 @@ class Record:
     answers: int
     """How many answers of a person to its doubt have been used."""
     error: str
-    """Why it is in doubt; empty otherwise."""
+    """Why it is in doubt, as it is stored; empty otherwise."""
     result_type: str | None
     result: bytes | None
     token: UUID
+
+    @property
+    def doubt(self) -> str:
+        """Why it is in doubt; where that is encrypted and does not open, a remark that says so."""
+        return shown_text(self.error, places.effect("error", self.key))
 
     def check(self, call: Call) -> None:
         """Raise EffectMismatchError unless the recorded call is this one (R19)."""
@@ -147,7 +154,8 @@ def finish(
 
 def doubt(alias: str, fence: Fence, key: str, error: str, answers: int = 0) -> None:
     """Record that nobody knows whether the effect happened. Raises LeaseLostError, DatabaseUnreachableError."""
-    _fenced(alias, fence, query("effect_doubt"), {"key": key, "error": error, "answers": answers})
+    stored = seal_text(error, places.effect("error", key))
+    _fenced(alias, fence, query("effect_doubt"), {"key": key, "error": stored, "answers": answers})
 
 
 def begin_again(alias: str, fence: Fence, key: str, attempts: int, answers: int = 0) -> int:

@@ -9,6 +9,9 @@ from typing import Any
 from uuid import UUID
 
 from holdfast.persistence import codec
+from holdfast.persistence.encryption import Place, places
+from holdfast.persistence.encryption.inline import open_json
+from holdfast.persistence.encryption.salted import opened_config
 from holdfast.persistence.ids import RunId, ThreadId, Token
 from holdfast.persistence.models.runs import RunStatus
 
@@ -22,11 +25,14 @@ class Typed:
     graph: str
     version: str
     """The graph whose own types the value may have."""
+    place: Place = field(repr=False)
+    """The column and row that it was read from."""
 
     @property
     def value(self) -> Any:
-        """The value. Raises TypeNotAllowedError (P12)."""
-        return codec.loads(self.type, self.data, extra=codec.types_of(self.graph, self.version))
+        """The value. Raises TypeNotAllowedError (P12), DecryptionError."""
+        allowed = codec.types_of(self.graph, self.version)
+        return codec.loads(self.type, self.data, extra=allowed, place=self.place)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,8 +41,10 @@ class Question:
 
     id: str
     """What to answer it by: the interrupt's id, with ``.n`` behind for the task's later questions."""
-    value: Any
-    """What the graph passed to ``interrupt()``, as JSON."""
+    run_id: UUID = field(repr=False)
+    """The run that asks."""
+    stored: Any = field(repr=False)
+    """The value as it stands in the run's row, where it may be encrypted."""
     node: str
     """The node that asks, or the ``@task`` where one asks."""
     namespace: str
@@ -47,6 +55,11 @@ class Question:
     """The task that asked (R7)."""
     answered: int = field(repr=False)
     """How many answers that task had when it asked: the length of its RESUME list (R7)."""
+
+    @property
+    def value(self) -> Any:
+        """What the graph passed to ``interrupt()``, as JSON. Raises DecryptionError."""
+        return open_json(self.stored, places.question(self.run_id, self.id))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +90,7 @@ class Run:
     owner: str | None
     """The process that executes it."""
     error: Mapping[str, Any] | None
-    """Why it failed: ``type``, ``message`` and, of an exception, ``traceback``."""
+    """Why it failed: ``type``, ``message`` and, of an exception, ``where`` (file and line) and ``traceback``."""
     questions: tuple[Question, ...]
     """What it asks and nobody has answered yet; empty once it has ended."""
     stored_input: Typed = field(repr=False)
@@ -85,12 +98,12 @@ class Run:
 
     @property
     def input(self) -> Any:
-        """What it was enqueued with. Raises TypeNotAllowedError (P12)."""
+        """What it was enqueued with. Raises TypeNotAllowedError (P12), DecryptionError."""
         return self.stored_input.value
 
     @property
     def result(self) -> Any:
-        """The final values of the graph; None until it succeeded. Raises TypeNotAllowedError (P12)."""
+        """The final values of the graph; None until it succeeded. Raises as ``input``."""
         return None if self.stored_result is None else self.stored_result.value
 
 
@@ -112,13 +125,17 @@ class NewRun:
     version: str
     input: tuple[str, bytes | None] = field(repr=False)
     context: tuple[str, bytes | None] = field(repr=False)
-    config: Mapping[str, Any]
+    config: Any = field(repr=False)
+    """As it is stored (``encryption.salted``)."""
     metadata: Mapping[str, Any]
     priority: int
     queue: str | None
     multitask_strategy: str
     idempotency_key: str | None
+    request_digest: bytes = field(repr=False)
+    """SHA-256 of what makes two requests the same."""
     request_hash: str
+    """The same as it is stored, keyed with the run's secret where it has one."""
     delay: float | None
     """Seconds from now until it is due, when it was given so; else ``due_at``."""
     due_at: datetime | None
@@ -126,6 +143,8 @@ class NewRun:
     """Seconds from now until its deadline, when it was given so; else ``deadline_at``, or none at all."""
     deadline_at: datetime | None
     max_crashes: int
+    history: int | None
+    """How many of its root checkpoints stay once it has ended; None: all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,11 +155,21 @@ class Claim:
     token: Token
     entered: bool
     """Whether its input has been applied (R5)."""
-    config: Mapping[str, Any]
+    stored_config: Any = field(repr=False)
     context: Typed = field(repr=False)
     asked: tuple[Question, ...] = field(repr=False)
     """All that it asked when it was interrupted, also what has been answered since (R7)."""
     answers: Typed | None = field(repr=False)
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The config that it was enqueued with. Raises DecryptionError."""
+        return opened_config(self.stored_config, self.run.id).config
+
+    @property
+    def salt(self) -> str:
+        """The run's secret for hashes; empty if it has none. Raises DecryptionError."""
+        return opened_config(self.stored_config, self.run.id).salt
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

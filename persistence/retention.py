@@ -13,7 +13,8 @@ hour is left alone.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, LiteralString
@@ -24,8 +25,9 @@ from psycopg.rows import class_row, dict_row
 from holdfast.conf import Retention, settings
 from holdfast.errors import InvalidInputError
 from holdfast.persistence.connections import Connection, connect
+from holdfast.persistence.history import thin_ended
 from holdfast.persistence.saver.statements import Statements
-from holdfast.persistence.saver.thinning import older, thin
+from holdfast.persistence.saver.thinning import Thinned, older, thin
 from holdfast.persistence.sql import query
 from holdfast.persistence.thread_look import UNFENCED_QUIET, ThreadLook, checkpoint_time
 
@@ -70,12 +72,14 @@ def prune(
     dry_run: bool = False,
     progress: Progress | None = None,
     using: str | None = None,
+    cache_versions: Mapping[str, Collection[str]] | None = None,
 ) -> PruneReport:
     """Delete what the policy (default: ``HOLDFAST["RETENTION"]``) does not keep.
 
     ``dry_run`` does the same work and rolls every transaction back, so that its numbers are exact
     for each thread. ``progress`` is called with the numbers so far after each transaction that
-    deleted something. Safe to run beside itself and beside runs, and to kill.
+    deleted something. ``cache_versions`` says by graph under which labels its cached values are looked for now; what
+    lies under other labels of these graphs goes too. Safe to run beside itself and beside runs, and to kill.
 
     Raises InvalidInputError (``field``), psycopg.OperationalError if the database goes away: what was
     deleted until then stays deleted.
@@ -87,11 +91,14 @@ def prune(
             query("retention_lock_timeout"), {"ms": f"{int(settings().LOCK_TIMEOUT * 1000)}ms"}
         )
         pruning = _Pruning(connection, policy, dry_run, progress)
+        pruning.histories()
         pruning.threads()
         if policy.orphans:
             pruning.orphans()
         if policy.cache:
-            pruning.batches(query("retention_delete_cache"))
+            known = cache_versions or {}
+            labels = [label for each in known.values() for label in each]
+            pruning.batches(query("retention_delete_cache"), graphs=list(known), labels=labels)
         if policy.store:
             pruning.batches(query("retention_delete_store"))
     logger.info("pruned%s: %s", " (dry run)" if dry_run else "", pruning.report)
@@ -113,6 +120,17 @@ class _Pruning:
         self.progress = progress
         self.report = PruneReport(dry_run=dry_run)
 
+    def histories(self) -> None:
+        """What no worker has come to since its run ended."""
+        rows = self.connection.execute(query("history_due"), {"limit": None}).fetchall()
+        for (thread_id,) in rows:
+            thinned: list[Thinned] = []
+            with suppress(_RollBackError), self.connection.transaction():
+                thinned.append(thin_ended(self.connection, settings().DATABASE, [thread_id]))
+                if self.dry_run:
+                    raise _RollBackError
+            self._add(PruneReport(**thinned[0]._asdict()))
+
     def threads(self) -> None:
         for ids in self._pages(query("retention_threads")):
             for look in self._look(ids):
@@ -125,13 +143,14 @@ class _Pruning:
                 self._in_transaction(look.thread_id, look.now - UNFENCED_QUIET, self._delete_orphans)
         self.batches(query("retention_delete_strays"))
 
-    def batches(self, statement: LiteralString) -> None:
+    def batches(self, statement: LiteralString, **params: Any) -> None:
         """Repeat the statement, each time in a transaction of its own, until it deletes nothing."""
         while True:
             found: list[PruneReport] = []
             try:
                 with self.connection.transaction():
-                    found.append(self._delete(statement, limit=None if self.dry_run else self.policy.batch))
+                    limit = None if self.dry_run else self.policy.batch
+                    found.append(self._delete(statement, limit=limit, **params))
                     if self.dry_run:
                         raise _RollBackError
             except _RollBackError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
+from holdfast.graphs import registry
 from holdfast.persistence import retention
 from holdfast.persistence.ids import parse_run_id
 from holdfast.runner import dispatch
@@ -39,4 +40,4 @@ def run(run_id: str) -> None:
 )
 def prune(dry_run: bool = False) -> None:
     """Delete what HOLDFAST["RETENTION"] no longer keeps. Raises InvalidInputError, psycopg.OperationalError."""
-    retention.prune(dry_run=dry_run)
+    retention.prune(dry_run=dry_run, cache_versions=registry.cache_versions())

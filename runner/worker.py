@@ -12,7 +12,7 @@ import logging
 import os
 from typing import Any
 
-from celery import signals
+from celery import bootsteps, signals
 from celery.concurrency import get_implementation
 from django.db.backends.signals import connection_created
 from kombu import Queue
@@ -55,11 +55,21 @@ def _consume_recovery_queues(instance: Any, **_: Any) -> None:
     _queues, _default_queue = tuple(consumed), dispatch.default_queue(app)
 
 
+class _Drain(bootsteps.StartStopStep):
+    """Stopped before the pool, which then waits for its runs: SIGHUP and ``celery control shutdown`` tell no signal."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def stop(self, parent: Any) -> None:
+        _drain()
+
+
 @signals.worker_init.connect(weak=False)
 def _prepare(sender: Any, **_: Any) -> None:
     """Before any fork: the drain pipe, and what children would otherwise each load for themselves."""
     global _drain_read, _drain_write, _graphs
     _refuse_memory_beside_children(sender.pool_cls)
+    sender.app.steps["worker"].add(_Drain)
     _drain_read, _drain_write = os.pipe()
     os.set_inheritable(_drain_read, True)
     os.set_blocking(_drain_write, False)

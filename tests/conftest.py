@@ -9,7 +9,13 @@ import tempfile
 from collections.abc import Generator
 from typing import Any
 
+import hypothesis
 import pytest
+
+# The same examples each time; `--hypothesis-profile=explore` looks for others.
+hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=2000)
+hypothesis.settings.load_profile("steady")
 
 # pytest closes the folder above all its sessions' folders to other users whenever a session begins; PostgreSQL
 # servers of another session, which run as a user of their own, lose their files by that (seen). So: our own.

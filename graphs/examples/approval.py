@@ -6,6 +6,7 @@ dict ``{"approved": bool, "note": str}``. To anything else it asks again, saying
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal, Required, TypedDict
 
 from langgraph.graph import END, START, StateGraph
@@ -39,7 +40,8 @@ def read_answer(answer: Any) -> tuple[bool, str]:
             return word in _YES, note
     if isinstance(answer, bool):
         return answer, note
-    raise ValueError(f"The answer {given!r} is neither yes nor no; send true, false or {{'approved': …}}.")
+    shown = json.dumps(given, ensure_ascii=False, default=repr)
+    raise ValueError(f'The answer {shown} is neither yes nor no; send true, false or {{"approved": true}}.')
 
 
 def yes_or_no(question: dict[str, Any]) -> tuple[bool, str]:

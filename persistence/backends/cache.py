@@ -20,9 +20,14 @@ logger = logging.getLogger("holdfast.backends")
 OnHit = Callable[[Namespace, str], None]
 
 
-def open_cache(address: str, *, allow: Iterable[Any] = (), on_hit: OnHit | None = None) -> GuardedCache:
-    """The cache at an address other than ``django``. Raises ConfigurationError, OutageError."""
-    return GuardedCache(opened("CACHE", address), address, serde=codec(allow), on_hit=on_hit)
+def open_cache(
+    address: str, *, allow: Iterable[Any] = (), version: str = "", on_hit: OnHit | None = None
+) -> GuardedCache:
+    """The cache at an address other than ``django``; entries of another ``version`` are not found.
+
+    Raises ConfigurationError, OutageError.
+    """
+    return GuardedCache(opened("CACHE", address), address, serde=codec(allow), version=version, on_hit=on_hit)
 
 
 class GuardedCache(BaseCache[Any]):
@@ -31,19 +36,24 @@ class GuardedCache(BaseCache[Any]):
     Graphs with types of their own share it, so it can have none of their serializers.
     """
 
-    def __init__(self, backend: Opened, address: str, *, serde: Codec, on_hit: OnHit | None = None) -> None:
+    def __init__(
+        self, backend: Opened, address: str, *, serde: Codec, version: str, on_hit: OnHit | None
+    ) -> None:
         super().__init__(serde=serde)
         self._codec = serde
         self._where = shown(address)
         self._is_passing = backend.is_passing
         self._on_hit = on_hit
+        self._above: Namespace = (version,) if version else ()
         self._inner: BaseCache[Any] = backend.value
 
     def get(self, keys: Sequence[FullKey]) -> dict[FullKey, Any]:
         """The values that are there. What names a type outside the allow list counts as missing, with a warning."""
-        stored = patiently(lambda: self._inner.get(keys), self._is_passing, self._where)
+        asked = [(self._above + namespace, name) for namespace, name in keys]
+        stored = patiently(lambda: self._inner.get(asked), self._is_passing, self._where)
         found: dict[FullKey, Any] = {}
-        for key, data in stored.items():
+        for (namespace, name), data in stored.items():
+            key = (namespace[len(self._above) :], name)
             type_, _, encoded = data.partition(b":")
             try:
                 found[key] = self._codec.loads_typed((type_.decode(), encoded))
@@ -56,12 +66,16 @@ class GuardedCache(BaseCache[Any]):
 
     def set(self, pairs: Mapping[FullKey, tuple[Any, int | None]]) -> None:
         """Store the values, each with its seconds to live; None lives for ever. Raises NotSerializableError."""
-        stored = {key: (self._encoded(key, value), ttl) for key, (value, ttl) in pairs.items()}
+        stored = {
+            (self._above + key[0], key[1]): (self._encoded(key, value), ttl)
+            for key, (value, ttl) in pairs.items()
+        }
         patiently(lambda: self._inner.set(stored), self._is_passing, self._where)
 
     def clear(self, namespaces: Sequence[Namespace] | None = None) -> None:
-        """Delete everything under these namespaces; None deletes the whole cache."""
-        patiently(lambda: self._inner.clear(namespaces), self._is_passing, self._where)
+        """Delete everything of this version under these namespaces; None deletes the whole cache."""
+        asked = None if namespaces is None else [self._above + each for each in namespaces]
+        patiently(lambda: self._inner.clear(asked), self._is_passing, self._where)
 
     async def aget(self, keys: Sequence[FullKey]) -> dict[FullKey, Any]:
         """As ``get``."""

@@ -38,6 +38,8 @@ class Opened:
     """Of a saver: whether ``list`` gives the checkpoints of all namespaces newest first, and by pages."""
     sealed: bool = False
     """Of a saver: whether it takes no serializer, so that values have to be encoded before it sees them."""
+    inline: bool = False
+    """Of a saver: whether it stores plain values around its serializer, so that encrypted ones must be sealed, too."""
 
 
 def patiently(call: Callable[[], T], is_passing: Callable[[BaseException], bool], where: str) -> T:

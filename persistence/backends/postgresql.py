@@ -61,7 +61,7 @@ def _set_up(
         except BaseException:
             pool.close()
             raise
-    return Opened(value=value, close=pool.close, is_passing=is_passing, ordered=ordered)
+    return Opened(value=value, close=pool.close, is_passing=is_passing, ordered=ordered, inline=True)
 
 
 @contextmanager

@@ -262,7 +262,7 @@ class GuardedSaver(BaseCheckpointSaver[Any]):
 
 def _with_serde(backend: Opened, serde: Codec) -> BaseCheckpointSaver[Any]:
     """The saver with our serializer in place of a stock one; one of the project's own stays."""
-    if backend.sealed:
+    if backend.sealed or (backend.inline and serde.encrypts):
         return SealedSaver(backend.value, serde)
     inner: BaseCheckpointSaver[Any] = backend.value
     if type(inner.serde) is not JsonPlusSerializer and not isinstance(inner.serde, Codec):

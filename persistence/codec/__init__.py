@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from holdfast.conf import settings
+from holdfast.persistence.encryption import Place, keyring
 
 if TYPE_CHECKING:
     from holdfast.persistence.codec.strict import Codec
@@ -22,24 +23,42 @@ def codec(extra: Iterable[Key | type] = ()) -> Codec:
     """The codec of the settings in force, with these (module, name) pairs too. Raises ConfigurationError."""
     from holdfast.persistence.codec import strict
 
-    return strict.wider(strict.default(settings().SERIALIZABLE), frozenset(extra))
+    return strict.wider(strict.default(settings().SERIALIZABLE, keyring()), frozenset(extra))
 
 
-def dumps(value: Any, *, field: str, extra: Iterable[Key | type] = ()) -> tuple[str, bytes | None]:
-    """What to store in a type column and a bytea column; None is ("null", None).
+def dumps(
+    value: Any, *, field: str, extra: Iterable[Key | type] = (), place: Place = ()
+) -> tuple[str, bytes | None]:
+    """What to store in a type column and a bytea column; None is ("null", None), encrypted or not.
 
-    ``field`` is what an error calls the value, ``extra`` the types allowed besides. Raises NotSerializableError.
+    ``field`` is what an error calls the value, ``extra`` the types allowed besides, ``place`` where it is
+    stored. Raises NotSerializableError.
     """
-    if value is None:
-        return "null", None
-    return codec(extra).dump_field(value, field=field)
+    return sealed(encoded(value, field=field, extra=extra), place)
 
 
-def loads(type_: str | None, data: bytes | memoryview | None, *, extra: Iterable[Key | type] = ()) -> Any:
-    """The value that ``dumps`` stored; None where there is none. Raises TypeNotAllowedError."""
+def encoded(value: Any, *, field: str, extra: Iterable[Key | type] = ()) -> tuple[str, bytes | None]:
+    """As ``dumps``, but never encrypted: to compare and hash, and then for ``sealed``."""
+    return ("null", None) if value is None else codec(extra).encode(value, field=field)
+
+
+def sealed(typed: tuple[str, bytes | None], place: Place) -> tuple[str, bytes | None]:
+    """What ``encoded`` gave, as it is to be stored at that place."""
+    tag, data = typed
+    return (tag, None) if data is None else keyring().seal(tag, data, place)
+
+
+def loads(
+    type_: str | None,
+    data: bytes | memoryview | None,
+    *,
+    extra: Iterable[Key | type] = (),
+    place: Place = (),
+) -> Any:
+    """The value that ``dumps`` stored; None where there is none. Raises TypeNotAllowedError, DecryptionError."""
     if type_ is None or type_ == "null":
         return None
-    return codec(extra).loads_typed((type_, bytes(data or b"")))
+    return codec(extra).loads_typed((type_, bytes(data or b"")), place)
 
 
 TypesOf = Callable[[str, str], Iterable[Key]]

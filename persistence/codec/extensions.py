@@ -1,27 +1,24 @@
-"""Reads LangGraph's msgpack form: builds the objects that a codec allows, or only looks at their types.
+"""Reads LangGraph's msgpack form: builds the objects that a codec allows.
 
 It knows no allow list: whoever uses it passes ``resolve``, which gives the type of a name or raises.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import ormsgpack
 from langgraph.checkpoint.serde._msgpack import SAFE_MSGPACK_METHODS
 from langgraph.checkpoint.serde.jsonplus import (
+    EXT_CONSTRUCTOR_SINGLE_ARG,
     EXT_DELTA_SNAPSHOT,
     EXT_METHOD_SINGLE_ARG,
     EXT_NUMPY_ARRAY,
-    EXT_PYDANTIC_V2,
 )
 
 from holdfast.errors import TypeNotAllowedError
-from holdfast.persistence.codec import Key
 from holdfast.persistence.codec.rebuild import Payload, rebuild, rebuild_array, rebuild_snapshot
-
-Resolve = Callable[[str, str], Callable[..., Any]]
+from holdfast.persistence.codec.writer import Resolve
 
 _UNPACK = ormsgpack.OPT_NON_STR_KEYS
 
@@ -66,28 +63,11 @@ class Reader:
         if code == EXT_NUMPY_ARRAY:
             return rebuild_array(payload)
         part = Payload.parse(code, payload)
+        if part.code == EXT_CONSTRUCTOR_SINGLE_ARG and part.name == "tuple" and part.module == "builtins":
+            return tuple(part.argument)  # there may be thousands of them
         if (
             code == EXT_METHOD_SINGLE_ARG
             and (part.module, part.name, part.method) not in SAFE_MSGPACK_METHODS
         ):
             raise not_allowed(part.module, f"{part.name}.{part.method}")
         return rebuild(self.resolve(part.module, part.name), part)
-
-
-class Checker(Reader):
-    """Looks at the types without building anything."""
-
-    def __init__(self, resolve: Resolve) -> None:
-        super().__init__(resolve)
-        self.models = False
-        self.seen: set[Key] = set()
-
-    def build(self, code: int, payload: Any) -> Any:
-        if code == EXT_NUMPY_ARRAY:
-            rebuild_array(payload)
-        elif code != EXT_DELTA_SNAPSHOT:
-            kind = (payload[0], payload[1])
-            if kind not in self.seen:
-                self.resolve(*kind)
-                self.seen.add(kind)
-            self.models = self.models or code == EXT_PYDANTIC_V2

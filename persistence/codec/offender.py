@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any
 
+from pydantic import BaseModel
+
 _MAX_DEPTH = 60
 _NATIVE = (str, int, float, bool, bytes, bytearray, memoryview, dict, list, tuple, type(None))
 
@@ -48,9 +50,22 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f"[{index}]", part) for index, part in enumerate(value))
     elif isinstance(value, (set, frozenset)):
         yield from (("{…}", part) for part in value)
+    elif isinstance(value, BaseModel):
+        parts = {**value.__dict__, **(value.__pydantic_extra__ or {})}
+        yield from ((f".{name}", part) for name, part in parts.items())
     elif hasattr(value, "model_dump"):
         yield from ((f".{name}", part) for name, part in value.model_dump().items())
+    elif type(value).__module__.partition(".")[0] == "pandas":
+        yield from _columns(value)
     elif dataclasses.is_dataclass(value):
         yield from ((f".{f.name}", getattr(value, f.name)) for f in dataclasses.fields(value))
     elif hasattr(value, "node") and hasattr(value, "arg"):  # Send
         yield ".arg", value.arg
+
+
+def _columns(value: Any) -> Iterator[tuple[str, Any]]:
+    """The columns of a frame, the values of a series."""
+    if getattr(value, "ndim", 0) == 2:
+        yield from ((f"[{name!r}]", value.iloc[:, place]) for place, name in enumerate(value.columns))
+    elif str(getattr(value, "dtype", "")) == "object":
+        yield from ((f"[{place}]", part) for place, part in enumerate(value))

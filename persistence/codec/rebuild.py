@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from langgraph.checkpoint.serde.jsonplus import (
     EXT_CONSTRUCTOR_KW_ARGS,
@@ -36,27 +36,31 @@ _CODES = frozenset(
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(NamedTuple):
     """An extension of LangGraph's msgpack form: a type, its argument(s), and how they are passed."""
 
     code: int
     module: str
     name: str
     argument: Any
-    method: str | None
+    rest: tuple[Any, ...]
 
     @classmethod
     def parse(cls, code: int, payload: Any) -> Payload:
         """Raises TypeNotAllowedError for a code or a shape that LangGraph does not write."""
-        if code not in _CODES or not isinstance(payload, (list, tuple)) or not 3 <= len(payload) <= 4:
+        if code not in _CODES or not isinstance(payload, (list, tuple)) or not 3 <= len(payload) <= 5:
             raise TypeNotAllowedError(
                 f"The stored value has an extension of the unknown kind {code}.",
                 type=f"msgpack extension {code}",
                 setting="SERIALIZABLE",
             )
-        module, name, argument, *method = payload
-        return cls(code, str(module), str(name), argument, method[0] if method else None)
+        module, name, argument, *rest = payload
+        return cls(code, str(module), str(name), argument, tuple(rest))
+
+    @property
+    def method(self) -> str | None:
+        """The method that is to build it, where one is named."""
+        return self.rest[0] if self.rest else None
 
 
 def rebuild(kind: Callable[..., Any], part: Payload) -> Any:
@@ -82,21 +86,37 @@ def _construct(kind: Any, part: Payload) -> Any:
         if kind is Send and len(argument) == 3:
             return Send(argument[0], argument[1], timeout=argument[2])
         return kind(*argument)
+    if part.code == EXT_PYDANTIC_V2 and _is_model(kind):
+        from holdfast.persistence.codec.pydantic_models import build
+
+        return build(kind, argument, part.rest[1] if len(part.rest) > 1 else None)
+    if part.code == EXT_CONSTRUCTOR_KW_ARGS and dataclasses.is_dataclass(kind):
+        return _dataclass(kind, {**argument, **(part.rest[0] if part.rest else {})})
     try:
         return kind(**argument)
     except Exception:  # whatever a validator or constructor raises
-        # A model whose rules have changed since, or a dataclass with fields that its constructor
-        # does not take: the type and the values are right, so they are set without being asked.
-        if part.code == EXT_PYDANTIC_V2:
-            return kind.model_construct(**argument)
         if part.code == EXT_PYDANTIC_V1:
             return kind.construct(**argument)
-        if dataclasses.is_dataclass(kind) and {f.name for f in dataclasses.fields(kind)} == set(argument):
-            made = object.__new__(kind)  # type: ignore[arg-type]  # is_dataclass lets instances through, `resolve` none
-            for name, value in argument.items():
-                object.__setattr__(made, name, value)
-            return made
         raise
+
+
+def _is_model(kind: Any) -> bool:
+    return hasattr(kind, "__pydantic_fields__") and hasattr(kind, "__pydantic_root_model__")
+
+
+def _dataclass(kind: Any, argument: dict[str, Any]) -> Any:
+    """By its constructor, and then the fields that it does not take; or, if it wants something else, as it was."""
+    fields = dataclasses.fields(kind)
+    later = {field.name for field in fields if not field.init} & argument.keys()
+    try:
+        made = kind(**{name: value for name, value in argument.items() if name not in later})
+    except Exception:  # a constructor that wants something else raises anything
+        if {field.name for field in fields} != set(argument):
+            raise
+        made, later = object.__new__(kind), set(argument)
+    for name in later:
+        object.__setattr__(made, name, argument[name])
+    return made
 
 
 def rebuild_snapshot(value: Any) -> Any:
@@ -105,13 +125,12 @@ def rebuild_snapshot(value: Any) -> Any:
 
 
 def rebuild_array(payload: Any) -> Any:
-    """A numpy array of a plain dtype. Raises TypeNotAllowedError for arrays of Python objects."""
-    dtype, shape, order, buffer = payload
-    if "O" in str(dtype):
+    """A NumPy array of a plain dtype. Raises TypeNotAllowedError for arrays of Python objects."""
+    try:
+        return import_module("holdfast.persistence.codec.numeric").build_array(payload)
+    except Exception as error:  # NumPy is not there, or the payload is not what an array is stored as
         raise TypeNotAllowedError(
-            "Numpy arrays of Python objects are neither stored nor loaded.",
+            f"A stored NumPy array cannot be rebuilt: {type(error).__name__}: {error}.",
             type="numpy.ndarray",
             setting="SERIALIZABLE",
-        )
-    numpy = import_module("numpy")  # installed, as somebody stored an array
-    return numpy.frombuffer(buffer, dtype=numpy.dtype(dtype)).reshape(shape, order=order)
+        ) from error

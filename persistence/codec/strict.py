@@ -1,15 +1,15 @@
 """The strict serializer: what is stored is on the allow list, and what is read is built from it only (P12).
 
-The bytes are those of LangGraph's own ``JsonPlusSerializer`` (ormsgpack with extension types), so
-that a stock saver reads what this one wrote, and the other way round. The difference is in what is
-refused. A stock serializer in strict mode stores a type that it will not load again and then
-returns a plain dict in its place; this one refuses the value when it is written, with the place
-where it stands, and raises when it meets such bytes. It never unpickles and never imports a module
-whose type is not on the list.
+The bytes are in the form of LangGraph's own ``JsonPlusSerializer`` (msgpack with extension types), so that a
+stock saver reads what this one wrote, and the other way round. The difference is in what is refused, and in
+what is kept (``forms``). A stock serializer in strict mode stores a type that it will not load again and then
+returns a plain dict in its place; this one refuses the value when it is written, with the place where it
+stands, and raises when it meets such bytes. It never unpickles and never imports a module whose type is not
+on the list: ``safe.SAFE``, the types of a graph's own schema (``with_msgpack_allowlist``), and
+``HOLDFAST["SERIALIZABLE"]``. Exceptions are stored as their ``repr``, as LangGraph does.
 
-On the list: LangGraph's ``SAFE_MSGPACK_TYPES`` (messages, documents, ``Send``, ``Interrupt``,
-``Command``, dates, UUIDs, sets, …), the types of a graph's own schema (``with_msgpack_allowlist``),
-and ``HOLDFAST["SERIALIZABLE"]``. Exceptions are stored as their ``repr``, as LangGraph does.
+Where ``HOLDFAST["ENCRYPTION"]`` has an active key, what it gives is sealed, and it opens what is; whoever
+passes the value's place (``encryption.places``) on both ways has it bound to that place.
 """
 
 from __future__ import annotations
@@ -18,36 +18,49 @@ import json
 from collections.abc import Callable, Iterable
 from functools import cache, lru_cache
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 from langchain_core.load.load import Reviver
-from langgraph.checkpoint.serde._msgpack import SAFE_MSGPACK_TYPES
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from holdfast.errors import ConfigurationError, NotSerializableError, TypeNotAllowedError
 from holdfast.persistence.codec import Key
-from holdfast.persistence.codec.extensions import Checker, Reader, not_allowed
-from holdfast.persistence.codec.flattened import find_flattened
+from holdfast.persistence.codec.extensions import Reader, not_allowed
 from holdfast.persistence.codec.offender import find_offender
+from holdfast.persistence.codec.safe import FRAMES, SAFE
+from holdfast.persistence.codec.writer import Writer
+from holdfast.persistence.encryption import NO_KEYS, Keyring, Place, inline
+
+_PICKLED: Final = (
+    "Nothing is ever unpickled, since a pickle is a program. Let the serializer that wrote it "
+    "(JsonPlusSerializer(pickle_fallback=True)) load it once, and store it again as something that has a form: "
+    "docs/codec.md says how."
+)
 
 
 class Codec(JsonPlusSerializer):
     """The serializer of Holdfast's saver, results, inputs, effects and cache. Immutable, thread-safe."""
 
-    def __init__(self, extra: Iterable[Key | type] = ()) -> None:
+    def __init__(self, extra: Iterable[Key | type] = (), ring: Keyring = NO_KEYS) -> None:
         """``extra``: types, or (module, name) pairs, that may be stored besides LangGraph's safe ones."""
         keys = frozenset(_key(each) for each in extra)
         super().__init__(allowed_msgpack_modules=tuple(keys) or None)
         self._extra = keys
+        self.ring = ring
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether what it gives is encrypted. Then nothing that it could encode may be stored around it."""
+        return self.ring.encrypts
 
     def with_msgpack_allowlist(self, extra_allowlist: Iterable[Key | type]) -> Codec:
         """The same serializer with these types allowed too; itself when they already are."""
-        wider = Codec((*self._extra, *extra_allowlist))
+        wider = Codec((*self._extra, *extra_allowlist), self.ring)
         return self if wider._extra == self._extra else wider
 
     def allows(self, module: str, name: str) -> bool:
         """Whether the type of that module and name may be stored."""
-        return (module, name) in self._extra or (module, name) in SAFE_MSGPACK_TYPES
+        return (module, name) in self._extra or (module, name) in SAFE
 
     def resolve(self, module: str, name: str) -> Callable[..., Any]:
         """The type of that name, imported only if it is allowed. Raises TypeNotAllowedError."""
@@ -67,18 +80,27 @@ class Codec(JsonPlusSerializer):
         """The type tag and the bytes. Raises NotSerializableError."""
         return self.dump_field(obj, field="value")
 
-    def dump_field(self, value: Any, *, field: str) -> tuple[str, bytes]:
-        """As ``dumps_typed``; ``field`` is what the error calls the value. Raises NotSerializableError."""
+    def dump_field(self, value: Any, *, field: str, place: Place = ()) -> tuple[str, bytes]:
+        """As ``dumps_typed``; ``field`` is what the error calls the value. Raises NotSerializableError.
+
+        ``place``: where it is stored (``encryption.places``); encrypted, it opens nowhere else.
+        """
+        return self.ring.seal(*self.encode(value, field=field), place)
+
+    def encode(self, value: Any, *, field: str) -> tuple[str, bytes]:
+        """As ``dump_field``, but never encrypted: to compare, or to seal later. Raises NotSerializableError."""
         try:
-            return self._checked(value, field)
-        except _Flattened as error:
-            raise self._refused(error.path, error.culprit, field) from None
+            return self._packed(value)
         except (TypeError, ValueError, RecursionError, TypeNotAllowedError) as error:
             raise self._refusal(value, field, error) from None
 
-    def loads_typed(self, data: tuple[str, bytes]) -> Any:
-        """The value. Raises TypeNotAllowedError for a type, or a way of storing, that is not allowed."""
-        tag, raw = data
+    def loads_typed(self, data: tuple[str, bytes], place: Place = ()) -> Any:
+        """The value. Raises TypeNotAllowedError for a type, or a way of storing, that is not allowed.
+
+        Raises DecryptionError for a key that is missing or another, and for a value that was altered or,
+        where ``place`` says where it was read, moved.
+        """
+        tag, raw = data if "+" not in data[0] else self.ring.open(data[0], bytes(data[1]), place)
         if tag == "null":
             return None
         if tag == "bytes":
@@ -91,37 +113,36 @@ class Codec(JsonPlusSerializer):
             return json.loads(raw, object_hook=self._revive_json)
         raise TypeNotAllowedError(
             f"Values stored as {tag!r} are not loaded: only null, bytes, bytearray, msgpack and json are. "
-            "Nothing is ever unpickled.",
+            + (_PICKLED if tag == "pickle" else "Another serializer has stored it."),
             type=tag,
             setting="SERIALIZABLE",
         )
 
-    def _checked(self, value: Any, field: str = "value") -> tuple[str, bytes]:
-        tag, data = super().dumps_typed(value)
-        if tag == "msgpack":
-            # Reading the types back costs some 60 µs for 100 KB, and it sees what stands inside
-            # of messages and models too, which a walk over the value would not.
-            checker = Checker(self.resolve)
-            checker.unpack(data)
-            if checker.models and (lost := find_flattened(value, field, self._again)):
-                raise _Flattened(*lost)
-        return tag, data
+    def seal_json(self, value: Any, place: Place) -> Any:
+        """The JSON value to store as JSON: sealed where it encrypts, else as it is. Raises NotSerializableError."""
+        return inline.seal_json(value, place, self.ring)
 
-    def _again(self, value: Any) -> Any:
-        return self.loads_typed(super().dumps_typed(value))
+    def open_json(self, value: Any, place: Place = ()) -> Any:
+        """What ``seal_json`` was given; a value that is not sealed, as it is. Raises DecryptionError."""
+        return inline.open_json(value, place, self.ring)
+
+    def _packed(self, value: Any) -> tuple[str, bytes]:
+        if value is None:
+            return "null", b""
+        if type(value) is bytes:
+            return "bytes", value
+        if type(value) is bytearray:
+            return "bytearray", bytes(value)
+        return "msgpack", Writer(self.resolve).pack(value)
 
     def _refusal(self, value: Any, field: str, error: Exception) -> NotSerializableError:
         path, culprit = find_offender(value, field, self._storable, self.allows)
         return self._refused(path, culprit, field, str(error) or type(error).__name__)
 
-    def _refused(self, path: str, culprit: Any, field: str, reason: str = "") -> NotSerializableError:
+    def _refused(self, path: str, culprit: Any, field: str, reason: str) -> NotSerializableError:
         kind = type(culprit)
         name = f"{kind.__module__}.{kind.__qualname__}"
-        if not reason:
-            advice = (
-                "The model around it would give back a plain dict: declare the type in the model's field."
-            )
-        elif self.allows(kind.__module__, kind.__name__) or kind.__module__ == "builtins":
+        if self.allows(kind.__module__, kind.__name__) or kind.__module__ == "builtins":
             advice = reason
         else:
             advice = (
@@ -138,7 +159,7 @@ class Codec(JsonPlusSerializer):
 
     def _storable(self, value: Any) -> bool:
         try:
-            self._checked(value)
+            self._packed(value)
         except (TypeError, ValueError, RecursionError, TypeNotAllowedError):
             return False
         return True
@@ -159,21 +180,15 @@ class Codec(JsonPlusSerializer):
             raise not_allowed(module, name) from None
 
 
-class _Flattened(ValueError):
-    """An object inside of a model would come back as a plain dict."""
-
-    def __init__(self, path: str, culprit: Any) -> None:
-        super().__init__(path)
-        self.path = path
-        self.culprit = culprit
-
-
 def _key(each: Key | type) -> Key:
     return (each.__module__, each.__name__) if isinstance(each, type) else tuple(each)
 
 
 @lru_cache(maxsize=1024)
 def _imported(module: str, name: str) -> Callable[..., Any]:
+    if module == "pandas" and name in FRAMES:
+        builder: Callable[..., Any] = import_module("holdfast.persistence.codec.frames").BUILDERS[name]
+        return builder
     if module == "pathlib._local":  # where Python 3.13 keeps what stands in pathlib elsewhere
         module = "pathlib"
     found: Callable[..., Any] = getattr(import_module(module), name)
@@ -186,8 +201,8 @@ def _messages_only() -> Reviver:
 
 
 @lru_cache(maxsize=4)
-def default(serializable: tuple[str, ...]) -> Codec:
-    """The codec that allows these dotted paths, besides LangGraph's types. Raises ConfigurationError."""
+def default(serializable: tuple[str, ...], ring: Keyring) -> Codec:
+    """The codec that allows these dotted paths, besides what is safe. Raises ConfigurationError."""
     keys: list[Key] = []
     for dotted in serializable:
         module, _, name = dotted.rpartition(".")
@@ -200,7 +215,7 @@ def default(serializable: tuple[str, ...]) -> Codec:
             ) from None
         # A type that is imported from elsewhere is stored under its own module.
         keys += [(module, name), (kind.__module__, kind.__name__)]
-    return Codec(keys)
+    return Codec(keys, ring)
 
 
 @lru_cache(maxsize=256)  # making one takes longer than what most inputs are encoded in

@@ -61,7 +61,7 @@ def connect(alias: str, **kw: Any) -> Connection:
     if role:
         connection.execute(query("session_assume_role"), {"role": role})
     guard_session(connection)
-    connection.execute("SET jit = off")  # compiling takes longer than any statement of ours (seen: 0.1 s)
+    connection.execute(query("session_plain_plans"))
     return connection
 
 

@@ -16,14 +16,14 @@ class Places:
         self._line: deque[Future[None]] = deque()
         self._lock = threading.Lock()
 
-    def take(self) -> None:
-        """Wait in this thread until a place is free, and take it."""
-        if (turn := self._queue()) is not None:
+    def take(self, *, first: bool = False) -> None:
+        """Wait in this thread until a place is free, and take it; ``first``: before those who wait already."""
+        if (turn := self.turn(first=first)) is not None:
             turn.result()
 
-    async def atake(self) -> None:
+    async def atake(self, *, first: bool = False) -> None:
         """As ``take``, for a task. One that is cancelled takes none."""
-        if (turn := self._queue()) is None:
+        if (turn := self.turn(first=first)) is None:
             return
         try:
             await asyncio.wrap_future(turn)
@@ -32,10 +32,15 @@ class Places:
                 self.give()
             raise
 
+    def take_anyway(self) -> None:
+        """Take a place although none may be free; then nobody gets one until there is one again."""
+        with self._lock:
+            self._free -= 1
+
     def give(self) -> None:
         """Give a place back, to whoever waits longest."""
         with self._lock:
-            while self._line:
+            while self._line and self._free >= 0:
                 turn = self._line.popleft()
                 if turn.set_running_or_notify_cancel():  # not if its task has given up waiting
                     break
@@ -44,11 +49,15 @@ class Places:
                 return
         turn.set_result(None)
 
-    def _queue(self) -> Future[None] | None:
+    def turn(self, *, first: bool = False) -> Future[None] | None:
+        """Stand in line: done when a place has been given; to be cancelled by who gives up. None: it has one."""
         with self._lock:
-            if self._free:
+            if self._free > 0:
                 self._free -= 1
                 return None
             turn: Future[None] = Future()
-            self._line.append(turn)
+            if first:
+                self._line.appendleft(turn)
+            else:
+                self._line.append(turn)
             return turn

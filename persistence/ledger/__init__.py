@@ -40,7 +40,8 @@ from holdfast.persistence.ledger.requests import (
     runs,
     steps,
 )
-from holdfast.persistence.ledger.rows import bell, first_bell
+from holdfast.persistence.ledger.rows import bell, first_bell, shown_error
+from holdfast.persistence.ledger.sessions import beat_idly, open_session
 from holdfast.persistence.ledger.statements import (
     DATABASE_ERRORS,
     alias,
@@ -54,6 +55,7 @@ from holdfast.persistence.ledger.sweeps import (
     apply_cancels,
     bells,
     drop_stale_requests,
+    histories_due,
     roll_back,
     sweep_deadlines,
     sweep_lost,
@@ -78,6 +80,7 @@ __all__ = [
     "answer_states",
     "apply_cancels",
     "backend_of",
+    "beat_idly",
     "bell",
     "bells",
     "claim",
@@ -90,12 +93,14 @@ __all__ = [
     "graph_of",
     "hand_over",
     "has_state",
+    "histories_due",
     "holder",
     "insert",
     "insert_alone",
     "is_lost",
     "lock_thread",
     "new_thread_elsewhere",
+    "open_session",
     "outlasting",
     "pass_on",
     "pooled",
@@ -111,6 +116,7 @@ __all__ = [
     "roll_back",
     "runs",
     "settle",
+    "shown_error",
     "stands_alone",
     "steps",
     "sweep_deadlines",

@@ -22,6 +22,7 @@ from holdfast.persistence.ledger.rows import (
     as_typed,
     first,
     question_row,
+    stored_error,
 )
 from holdfast.persistence.ledger.statements import (
     DATABASE_ERRORS,
@@ -82,7 +83,7 @@ def claim(
         run=as_run(row),
         token=token,
         entered=row["entered"],
-        config=as_json(row["config"]),
+        stored_config=as_json(row["config"]),
         context=as_typed(row, "context"),
         asked=as_asked(row),
         answers=as_typed(row, "answers") if row["answers_type"] else None,
@@ -148,7 +149,7 @@ def settle(
         "ended": status.ended,
         "result_type": result[0] if result else None,
         "result": result[1] if result else None,
-        "error": Jsonb(error) if error else None,
+        "error": Jsonb(stored_error(error, claim.run.id)) if error else None,
         "questions": Jsonb([question_row(question) for question in questions]) if questions else None,
     }
     return _end("run_settle", claim, parameters, inside)

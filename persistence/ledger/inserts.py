@@ -16,8 +16,9 @@ from psycopg.types.json import Jsonb
 
 from holdfast.errors import ThreadBusyError
 from holdfast.persistence.connections import Statement, run_in_savepoint, run_together
+from holdfast.persistence.encryption.salted import opened_config, salted
 from holdfast.persistence.ids import ThreadId
-from holdfast.persistence.ledger.rows import Row, as_new_run, as_run
+from holdfast.persistence.ledger.rows import Row, as_json, as_new_run, as_run
 from holdfast.persistence.ledger.statements import alias, execute, execute_direct, statement
 from holdfast.persistence.models.runs import RunRow, RunStatus
 from holdfast.persistence.records import NewRun, Run
@@ -32,7 +33,8 @@ class Inserted(NamedTuple):
     """What ``insert`` did: ``created`` is False when the idempotency key had made the run before."""
 
     run: Run
-    request_hash: str
+    same: bool
+    """Whether the run that is there was requested in the same way."""
     created: bool
 
 
@@ -55,7 +57,8 @@ def insert_alone(new: NewRun, along: Sequence[Statement] = ()) -> Run | None:
 def insert(new: Sequence[NewRun]) -> list[Inserted]:
     """Insert the runs in the caller's transaction, in their order.
 
-    Raises ThreadBusyError under the strategy ``reject``.
+    Raises ThreadBusyError under the strategy ``reject``, DecryptionError where an idempotency key made a run
+    whose secret does not open.
     """
     inserted: list[Inserted] = []
     for batch in _batches(new):
@@ -86,7 +89,7 @@ def _one(new: NewRun) -> Inserted:
         if rows := execute_direct("run_insert", parameters):
             break
         if earlier := _earlier([new]).get(new.idempotency_key):
-            return earlier
+            return _found(new, earlier)
         if new.multitask_strategy == "reject" and (busy := _unfinished(new.thread_id)):
             raise ThreadBusyError(
                 f"Thread {new.thread_id!r} has the unfinished run {busy}, and the strategy is 'reject'.",
@@ -98,7 +101,7 @@ def _one(new: NewRun) -> Inserted:
             "run_displace",
             {"id": new.id, "thread_id": new.thread_id, "rollback": new.multitask_strategy == "rollback"},
         )
-    return Inserted(as_new_run(new, rows[0]), new.request_hash, True)
+    return Inserted(as_new_run(new, rows[0]), True, True)
 
 
 def _many(new: list[NewRun]) -> list[Inserted]:
@@ -109,30 +112,33 @@ def _many(new: list[NewRun]) -> list[Inserted]:
             for row in execute_direct("run_insert_many", {"runs": json.dumps([*map(_plain, waiting)])})
         }
         made = [each for each in waiting if each.id in rows]
-        found |= {
-            each.id: Inserted(as_new_run(each, rows[each.id]), each.request_hash, True) for each in made
-        }
+        found |= {each.id: Inserted(as_new_run(each, rows[each.id]), True, True) for each in made}
         if len(found) < len(new):
             refused = [each for each in waiting if each.id not in rows]
             earlier = _earlier(refused)
             found |= {
-                each.id: earlier[each.idempotency_key] for each in refused if each.idempotency_key in earlier
+                each.id: _found(each, earlier[each.idempotency_key])
+                for each in refused
+                if each.idempotency_key in earlier
             }
     return [found[each.id] for each in new]
 
 
-def _earlier(refused: Sequence[NewRun]) -> dict[str | None, Inserted]:
-    """By idempotency key, the runs that had been made for it before these."""
+def _earlier(refused: Sequence[NewRun]) -> dict[str | None, Row]:
+    """By idempotency key, the rows of the runs that had been made for it before these."""
     keys = [each.idempotency_key for each in refused if each.idempotency_key is not None]
     rows = execute("run_of_keys", {"keys": keys}) if keys else []
-    earlier: dict[str | None, Inserted] = {
-        row["idempotency_key"]: Inserted(as_run(row), row["request_hash"], False) for row in rows
-    }
+    earlier: dict[str | None, Row] = {row["idempotency_key"]: row for row in rows}
     if earlier:
         # The statement has made the threads before it met the keys; one of our own naming nobody knows.
         threads = [each.thread_id for each in refused if each.idempotency_key in earlier]
         execute("thread_drop_each", {"thread_ids": threads})
     return earlier
+
+
+def _found(new: NewRun, earlier: Row) -> Inserted:
+    _, salt = opened_config(as_json(earlier["config"]), earlier["id"])
+    return Inserted(as_run(earlier), salted(new.request_digest, salt) == earlier["request_hash"], False)
 
 
 def _unfinished(thread_id: ThreadId) -> UUID | None:
@@ -143,7 +149,7 @@ def _unfinished(thread_id: ThreadId) -> UUID | None:
 
 _AS_THEY_ARE: Final = (
     *("thread_id", "graph", "version", "priority", "queue", "multitask_strategy", "idempotency_key"),
-    *("request_hash", "delay", "deadline_delay", "max_crashes"),
+    *("request_hash", "delay", "deadline_delay", "max_crashes", "history"),
 )
 
 

@@ -78,8 +78,8 @@ def answer(run: Run, answers: tuple[str, bytes | None], *, to: Collection[str]) 
         "id": run.id,
         "answers_type": answers[0],
         "answers": answers[1],
-        "questions": Jsonb([question_row(question) for question in run.questions]),
-        "marked": Jsonb([question_row(question, given=question.id in to) for question in run.questions]),
+        "questions": _asked(run),
+        "answered": list(to),
     }
     row = first(retried(lambda: execute("run_answer", parameters)))
     return as_run(row) if row else None
@@ -87,9 +87,14 @@ def answer(run: Run, answers: tuple[str, bytes | None], *, to: Collection[str]) 
 
 def requeue_updated(run: Run) -> Run | None:
     """Queue an interrupted run whose thread's state was just written; None if it is not what ``run`` shows."""
-    questions = Jsonb([question_row(question) for question in run.questions])
-    row = first(execute("run_requeue_updated", {"id": run.id, "questions": questions}))
+    row = first(execute("run_requeue_updated", {"id": run.id, "questions": _asked(run)}))
     return as_run(row) if row else None
+
+
+def _asked(run: Run) -> Jsonb:
+    """The open questions without their values, which may have been encrypted anew meanwhile."""
+    asked = [question_row(question) for question in run.questions]
+    return Jsonb([{name: part for name, part in row.items() if name != "value"} for row in asked])
 
 
 def retry(run_id: RunId) -> Run | None:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Final
+from uuid import UUID
 
+from holdfast.errors import DecryptionError
+from holdfast.persistence.encryption import places
+from holdfast.persistence.encryption.inline import open_rest, seal_rest
 from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.records import Bell, NewRun, Question, Run, Typed
 
@@ -12,6 +18,9 @@ Row = dict[str, Any]
 
 _GIVEN = "given"
 """Marks a question of the row whose answer is on its way into the graph: it is open no more."""
+
+_COLUMNS: Final = {"value": "stored"}
+"""What is called otherwise in the row than in the record."""
 
 
 def as_bytes(data: memoryview | bytes | None) -> bytes | None:
@@ -25,6 +34,7 @@ def as_typed(row: Row, column: str) -> Typed:
         data=as_bytes(row[column]),
         graph=row["graph"],
         version=row["version"],
+        place=places.run(column, row["id"]),
     )
 
 
@@ -35,7 +45,7 @@ def as_run(row: Row) -> Run:
         **{name: row[name] for name in ("started_at", "finished_at", "deliveries", "crashes", "owner")},
         status=RunStatus(row["status"]),
         metadata=as_json(row["metadata"]),
-        error=as_json(row["error"]),
+        error=shown_error(as_json(row["error"]), row["id"]),
         questions=tuple(
             question
             for question, given in _questions(row)
@@ -61,7 +71,13 @@ def as_new_run(new: NewRun, row: Row) -> Run:
         metadata=new.metadata,
         error=None,
         questions=(),
-        stored_input=Typed(type=new.input[0], data=new.input[1], graph=new.graph, version=new.version),
+        stored_input=Typed(
+            type=new.input[0],
+            data=new.input[1],
+            graph=new.graph,
+            version=new.version,
+            place=places.run("input", new.id),
+        ),
         stored_result=None,
     )
 
@@ -73,15 +89,35 @@ def as_asked(row: Row) -> tuple[Question, ...]:
 
 def _questions(row: Row) -> list[tuple[Question, bool]]:
     """The questions of the row, each with whether it has been answered."""
-    return [
-        (Question(**{name: value for name, value in question.items() if name != _GIVEN}), _GIVEN in question)
-        for question in as_json(row["questions"]) or ()
-    ]
+    return [(_question(row["id"], asked), _GIVEN in asked) for asked in as_json(row["questions"]) or ()]
 
 
-def question_row(question: Question, *, given: bool = False) -> Row:
-    row = {name: getattr(question, name) for name in Question.__dataclass_fields__}
-    return row | {_GIVEN: True} if given else row
+def _question(run_id: UUID, asked: Row) -> Question:
+    parts = {_COLUMNS.get(name, name): value for name, value in asked.items() if name != _GIVEN}
+    return Question(run_id=run_id, **parts)
+
+
+def question_row(question: Question) -> Row:
+    """The question as it stands in the row."""
+    names = {field.name for field in fields(Question)} - {"run_id", *_COLUMNS.values()}
+    return {name: getattr(question, name) for name in names} | {
+        column: getattr(question, name) for column, name in _COLUMNS.items()
+    }
+
+
+def stored_error(error: Mapping[str, Any], run_id: object) -> dict[str, Any]:
+    """Why a run failed, as it stands in its row: of what is encrypted only the type is readable."""
+    return seal_rest(error, lambda name: name == "type", places.run("error", run_id))
+
+
+def shown_error(error: Mapping[str, Any] | None, run_id: object) -> Mapping[str, Any] | None:
+    """The same for people: where it cannot be opened, its message says why."""
+    if not isinstance(error, Mapping):
+        return error
+    try:
+        return open_rest(error, places.run("error", run_id))
+    except DecryptionError as why:
+        return {"type": error.get("type"), "message": f"({why.message})"}
 
 
 def as_json(value: Any) -> Any:

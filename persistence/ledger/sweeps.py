@@ -14,7 +14,10 @@ from holdfast.persistence.records import Bell, Run
 
 SWEEP_LOCK: Final = 0x484F4C44
 """The advisory lock of the sweep: "HOLD"."""
+BELLS_LOCK: Final = 0x42454C4C
+"""The advisory lock of those who look for due bells: "BELL"."""
 BELLS_A_SWEEP: Final = 200
+ENDED_A_SWEEP: Final = 100
 
 
 def apply_cancels() -> list[Run]:
@@ -92,6 +95,8 @@ def bells(
     """Stamp and return the bells that are due or taken for lost (R15, R16), of ``known`` graphs and versions."""
     conf = settings()
     parameters = {
+        "lock": BELLS_LOCK,
+        "ringers": repr((sorted(queues), default_queue, sorted(known))),
         "queues": list(queues),
         "default_queue": default_queue,
         "known": [f"{name}@{version}" for name, version in known],
@@ -101,3 +106,8 @@ def bells(
         "most": BELLS_A_SWEEP,
     }
     return as_bells(execute("run_bells", parameters))
+
+
+def histories_due() -> list[ThreadId]:
+    """Threads on which runs have ended of whose checkpoints not all stay (history.py): those that wait longest."""
+    return [ThreadId(row["thread_id"]) for row in execute("history_due", {"limit": ENDED_A_SWEEP})]

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("holdfast_persistence", "0006_repeated_indexes")]
+    dependencies = [("holdfast_persistence", "0009_history")]
 
     operations = [
         migrations.AddField("thread", "backend", models.TextField(null=True)),

@@ -29,11 +29,13 @@ class Effect(models.Model):
     attempts = models.IntegerField(default=1)
     answers = models.IntegerField(default=0)
     error = models.TextField(default="")
-    result_type = models.CharField(max_length=32, null=True)  # noqa: DJ001 - NULL: none yet
+    result_type = models.CharField(max_length=100, null=True)  # noqa: DJ001 - NULL: none yet
     result = models.BinaryField(null=True)
     begun_at = models.DateTimeField()
     done_at = models.DateTimeField(null=True)
     token = models.UUIDField()
+    checkpoint_id = models.TextField(null=True)  # noqa: DJ001 - NULL: begun before this column was made
+    """The thread's newest checkpoint, in the root namespace, when it was begun."""
 
     class Meta:
         db_table = "holdfast_effect"

@@ -50,10 +50,10 @@ class RunRow(models.Model):
     version = models.CharField(max_length=100)
     status = models.CharField(max_length=16, choices=RunStatus.choices)
 
-    input_type = models.CharField(max_length=32)
+    input_type = models.CharField(max_length=100)
     input = models.BinaryField(null=True)
     config = models.JSONField(default=dict)
-    context_type = models.CharField(max_length=32, default="null")
+    context_type = models.CharField(max_length=100, default="null")
     context = models.BinaryField(null=True)
     metadata = models.JSONField(default=dict)
     priority = models.SmallIntegerField(default=0)
@@ -74,6 +74,9 @@ class RunRow(models.Model):
     max_crashes = models.SmallIntegerField(default=3)
     crash_marker = models.TextField(null=True)  # noqa: DJ001 - NULL: no crash so far
 
+    history = models.SmallIntegerField(null=True)
+    thin_at = models.DateTimeField(null=True)
+
     token = models.UUIDField(null=True, unique=True)
     owner = models.CharField(max_length=255, null=True)  # noqa: DJ001 - NULL: nobody
     renewed_at = models.DateTimeField(null=True)
@@ -86,11 +89,11 @@ class RunRow(models.Model):
     rings = models.IntegerField(default=0)
     bell_at = models.DateTimeField(null=True)
 
-    result_type = models.CharField(max_length=32, null=True)  # noqa: DJ001 - NULL: no result
+    result_type = models.CharField(max_length=100, null=True)  # noqa: DJ001 - NULL: no result
     result = models.BinaryField(null=True)
     error = models.JSONField(null=True)
     questions = models.JSONField(null=True)
-    answers_type = models.CharField(max_length=32, null=True)  # noqa: DJ001 - NULL: no answers
+    answers_type = models.CharField(max_length=100, null=True)  # noqa: DJ001 - NULL: no answers
     answers = models.BinaryField(null=True)
 
     class Meta:
@@ -115,6 +118,11 @@ class RunRow(models.Model):
                 fields=["deadline"],
                 name="holdfast_run_deadline",
                 condition=models.Q(status__in=["queued", "running", "interrupted"], deadline__isnull=False),
+            ),
+            models.Index(
+                fields=["thin_at"],
+                name="holdfast_run_thin",
+                condition=models.Q(status__in=["succeeded", "failed", "cancelled"], thin_at__isnull=False),
             ),
             models.Index(fields=["thread", "-id"], name="holdfast_run_thread"),
             models.Index(fields=["graph", "-id"], name="holdfast_run_graph"),

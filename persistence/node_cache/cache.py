@@ -19,11 +19,12 @@ from uuid import UUID
 from langgraph.cache.base import BaseCache, FullKey, Namespace, ValueT
 
 from holdfast.conf import settings
-from holdfast.errors import TypeNotAllowedError
+from holdfast.errors import DecryptionError, TypeNotAllowedError
 from holdfast.faults import point
 from holdfast.persistence import arrays
 from holdfast.persistence.codec import codec
 from holdfast.persistence.codec.strict import Codec
+from holdfast.persistence.encryption import places
 from holdfast.persistence.node_cache.asking import Params, Rows, aask, ask
 from holdfast.persistence.node_cache.keys import digests
 from holdfast.persistence.node_cache.tally import TROUBLE, params, tally
@@ -71,8 +72,8 @@ class DjangoCache(BaseCache[ValueT]):
     def get(self, keys: Sequence[FullKey]) -> dict[FullKey, ValueT]:
         """The values that are there and have not expired.
 
-        An entry that names a type outside the allow list counts as missing, with a warning, so that
-        the node runs. Raises OutageError.
+        An entry that names a type outside the allow list, or that does not decrypt, counts as missing, with a
+        warning, so that the node runs. Raises OutageError.
         """
         if not keys:
             return {}
@@ -140,8 +141,10 @@ class DjangoCache(BaseCache[ValueT]):
         keyed = digests(self.version, list(pairs))
         missed = [self._missed.pop(digest, None) for digest in keyed]
         typed = [
-            serializer.dump_field(value, field=f"cached {'/'.join(namespace)}")
-            for (namespace, _), (value, _) in pairs.items()
+            serializer.dump_field(
+                value, field=f"cached {'/'.join(namespace)}", place=places.cached(namespace, key)
+            )
+            for (namespace, key), (value, _) in pairs.items()
         ]
         return {
             **_slots(keyed),
@@ -190,8 +193,8 @@ class DjangoCache(BaseCache[ValueT]):
         for digest, type_, data in rows:
             key = wanted[digest]
             try:
-                found[key] = loads((type_, data))
-            except TypeNotAllowedError as error:
+                found[key] = loads((type_, data), places.cached(*key))
+            except (TypeNotAllowedError, DecryptionError) as error:
                 logger.warning("cache entry %s %s is not used: %s", "/".join(key[0]), key[1], error)
             else:
                 hits.append(digest)

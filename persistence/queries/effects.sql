@@ -12,10 +12,12 @@ WITH fence AS MATERIALIZED (
 ), announced AS (
     INSERT INTO holdfast_effect AS e
         (key, run_id, thread_id, task_id, function, call, kind, arguments_hash, arguments,
-         state, attempts, answers, error, begun_at, token)
+         state, attempts, answers, error, begun_at, token, checkpoint_id)
     SELECT %(key)s::text, fence.id, %(thread_id)s::text, %(task_id)s::text, %(function)s::text,
            %(call)s::int, %(kind)s::text, %(arguments_hash)s::text, %(arguments)s::text,
-           'begun', 1, 0, '', holdfast_now(), %(token)s::uuid
+           'begun', 1, 0, '', holdfast_now(), %(token)s::uuid,
+           (SELECT max(c.checkpoint_id) FROM checkpoints c
+            WHERE c.thread_id = %(thread_id)s::text AND c.checkpoint_ns = '')
     FROM fence
     ON CONFLICT (key) DO UPDATE SET attempts = e.attempts + 1, token = EXCLUDED.token
         WHERE EXCLUDED.kind = 'keyed' AND e.kind = 'keyed' AND e.state = 'begun'
@@ -89,11 +91,13 @@ WITH fence AS MATERIALIZED (
 ), recorded AS (
     INSERT INTO holdfast_effect
         (key, run_id, thread_id, task_id, function, call, kind, arguments_hash, arguments,
-         state, attempts, answers, error, result_type, result, begun_at, done_at, token)
+         state, attempts, answers, error, result_type, result, begun_at, done_at, token, checkpoint_id)
     SELECT %(key)s::text, fence.id, %(thread_id)s::text, %(task_id)s::text, %(function)s::text,
            %(call)s::int, %(kind)s::text, %(arguments_hash)s::text, %(arguments)s::text,
            'done', 1, 0, '', %(result_type)s::text, %(result)s::bytea,
-           transaction_timestamp(), holdfast_now(), %(token)s::uuid
+           transaction_timestamp(), holdfast_now(), %(token)s::uuid,
+           (SELECT max(c.checkpoint_id) FROM checkpoints c
+            WHERE c.thread_id = %(thread_id)s::text AND c.checkpoint_ns = '')
     FROM fence
     ON CONFLICT (key) DO NOTHING
     RETURNING 1

@@ -23,7 +23,8 @@ WITH made AS (
 INSERT INTO holdfast_run (
     id, thread_id, graph, version, status, input_type, input, context_type, context, config, metadata,
     priority, queue, multitask_strategy, idempotency_key, request_hash, not_before, deadline, created_at,
-    rung_at, rings, bell_at, holds_thread, deliveries, crashes, max_crashes, draining
+    rung_at, rings, bell_at, holds_thread, deliveries, crashes, max_crashes, draining,
+    history, thin_at
 )
 SELECT
     %(id)s, %(thread_id)s::text, %(graph)s, %(version)s, 'queued', %(input_type)s, %(input)s, %(context_type)s,
@@ -32,7 +33,8 @@ SELECT
     coalesce(%(deadline_at)s::timestamptz, due.now + make_interval(secs => %(deadline_delay)s)), due.now,
     CASE WHEN due.at <= due.now THEN due.now END, CASE WHEN due.at <= due.now THEN 1 ELSE 0 END,
     CASE WHEN due.at <= due.now THEN due.now + make_interval(secs => %(busy_seconds)s) ELSE due.at END,
-    false, 0, 0, %(max_crashes)s, false
+    false, 0, 0, %(max_crashes)s, false,
+    %(history)s::smallint, CASE WHEN %(history)s::smallint IS NOT NULL THEN due.now END
 FROM due
 WHERE (EXISTS (SELECT FROM made) OR EXISTS (SELECT FROM held))
     AND (%(multitask_strategy)s::text <> 'reject' OR NOT EXISTS (
@@ -54,7 +56,7 @@ WITH given AS MATERIALIZED (
         id uuid, thread_id text, graph text, version text, input_type text, input bytea, context_type text,
         context bytea, config jsonb, metadata jsonb, priority smallint, queue text, multitask_strategy text,
         idempotency_key text, request_hash text, delay double precision, due_at timestamptz,
-        deadline_delay double precision, deadline_at timestamptz, max_crashes smallint
+        deadline_delay double precision, deadline_at timestamptz, max_crashes smallint, history smallint
     )
 ), made AS (
     INSERT INTO holdfast_thread (id, created_at)
@@ -72,7 +74,8 @@ WITH given AS MATERIALIZED (
 INSERT INTO holdfast_run (
     id, thread_id, graph, version, status, input_type, input, context_type, context, config, metadata,
     priority, queue, multitask_strategy, idempotency_key, request_hash, not_before, deadline, created_at,
-    rung_at, rings, bell_at, holds_thread, deliveries, crashes, max_crashes, draining
+    rung_at, rings, bell_at, holds_thread, deliveries, crashes, max_crashes, draining,
+    history, thin_at
 )
 SELECT
     id, thread_id, graph, version, 'queued', input_type, input, context_type, context, config, metadata,
@@ -80,7 +83,8 @@ SELECT
     coalesce(deadline_at, now + make_interval(secs => deadline_delay)), now,
     CASE WHEN at <= now THEN now END, CASE WHEN at <= now THEN 1 ELSE 0 END,
     CASE WHEN at <= now THEN now + make_interval(secs => %(busy_seconds)s) ELSE at END,
-    false, 0, 0, max_crashes, false
+    false, 0, 0, max_crashes, false,
+    history, CASE WHEN history IS NOT NULL THEN now END
 FROM due
 ORDER BY idempotency_key, place
 ON CONFLICT (idempotency_key) DO NOTHING
@@ -110,7 +114,8 @@ FROM holdfast_run WHERE id = %(id)s;
 SELECT status, deliveries FROM holdfast_run WHERE id = %(id)s;
 
 -- name: run_answer
--- Records the answers and queues the run (P13), if it still asks just what it asked when they were given.
+-- Records the answers and queues the run (P13), if it still asks just what it asked when they were given:
+-- the same questions, whose values may have been encrypted anew meanwhile.
 -- The questions stay, those that are answered with a mark: whether an answer has been applied is seen by
 -- where its question was asked (R7).
 WITH thread AS MATERIALIZED (
@@ -118,12 +123,20 @@ WITH thread AS MATERIALIZED (
     WHERE id = (SELECT thread_id FROM holdfast_run WHERE id = %(id)s) FOR KEY SHARE
 )
 UPDATE holdfast_run r SET
-    status = 'queued', answers_type = %(answers_type)s, answers = %(answers)s, questions = %(marked)s,
+    status = 'queued', answers_type = %(answers_type)s, answers = %(answers)s,
+    questions = (
+        SELECT jsonb_agg(CASE WHEN asked.question ->> 'id' = ANY (%(answered)s::text[])
+                         THEN asked.question || '{"given": true}' ELSE asked.question END ORDER BY asked.position)
+        FROM jsonb_array_elements(r.questions) WITH ORDINALITY AS asked (question, position)
+    ),
     not_before = holdfast_now(), rung_at = holdfast_now(), rings = 1,
     bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
 FROM thread
 WHERE r.id = %(id)s AND r.thread_id = thread.id AND r.status = 'interrupted'
-    AND r.questions = %(questions)s
+    AND %(questions)s::jsonb = (
+        SELECT jsonb_agg(asked.question - 'value' ORDER BY asked.position)
+        FROM jsonb_array_elements(r.questions) WITH ORDINALITY AS asked (question, position)
+    )
 RETURNING r.*;
 
 -- name: run_requeue_updated
@@ -133,7 +146,10 @@ UPDATE holdfast_run SET
     status = 'queued', questions = NULL, answers_type = NULL, answers = NULL,
     not_before = holdfast_now(), rung_at = holdfast_now(), rings = 1,
     bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
-WHERE id = %(id)s AND status = 'interrupted' AND questions = %(questions)s
+WHERE id = %(id)s AND status = 'interrupted' AND %(questions)s::jsonb = (
+    SELECT jsonb_agg(asked.question - 'value' ORDER BY asked.position)
+    FROM jsonb_array_elements(questions) WITH ORDINALITY AS asked (question, position)
+)
 RETURNING *;
 
 -- name: run_retry
@@ -150,7 +166,8 @@ WITH thread AS MATERIALIZED (
         answers = NULL, crashes = 0, crash_marker = NULL, deadline = NULL, not_before = holdfast_now(),
         holds_thread = EXISTS (SELECT FROM holdfast_entry mine WHERE mine.run_id = r.id),
         rung_at = holdfast_now(), rings = 1,
-        bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s)
+        bell_at = holdfast_now() + make_interval(secs => %(busy_seconds)s),
+        thin_at = CASE WHEN r.history IS NOT NULL THEN holdfast_now() END
     FROM thread
     WHERE r.id = %(id)s AND r.thread_id = thread.id AND r.status IN ('failed', 'cancelled')
         AND NOT r.holds_thread

@@ -65,10 +65,23 @@ SELECT (SELECT count(*) FROM effects) AS effects, (SELECT count(*) FROM entries)
        (SELECT count(*) FROM steps) AS steps, (SELECT count(*) FROM requests) AS cancel_requests;
 
 -- name: retention_delete_cache
--- Expired cache entries, at most %(limit)s (NULL: all). One that is renewed meanwhile stays.
-WITH gone AS (
+-- Expired cache entries, and those of the graphs that are known here under a version that is no longer registered and
+-- was not used for a day (until then workers of an earlier deploy may use it), at most %(limit)s (NULL: all). One that
+-- is renewed meanwhile stays. With them the leads that were left when their runs' attempts ended.
+WITH flights AS (
+    DELETE FROM holdfast_node_flight WHERE slot IN (
+        SELECT f.slot FROM holdfast_node_flight f
+        WHERE f.begun_at < holdfast_now() - interval '1 hour' AND NOT EXISTS (
+            SELECT FROM holdfast_run r WHERE r.id = f.run_id AND r.token = f.token AND r.status = 'running')
+        FOR UPDATE SKIP LOCKED)
+), gone AS (
     DELETE FROM holdfast_node_cache WHERE id IN (
-        SELECT id FROM holdfast_node_cache WHERE expires_at <= holdfast_now()
+        SELECT id FROM holdfast_node_cache
+        WHERE expires_at <= holdfast_now() OR (
+            version <> '' AND split_part(version, '@', 1) = ANY(%(graphs)s::text[])
+            AND version <> ALL(%(labels)s::text[])
+            AND greatest(created_at, used_at) < holdfast_now() - interval '1 day'
+        )
         LIMIT %(limit)s::int FOR UPDATE SKIP LOCKED)
     RETURNING 1
 )

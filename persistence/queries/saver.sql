@@ -195,6 +195,7 @@ ORDER BY asked.place;
 -- What the DeltaChannels %(channels)s of a checkpoint are rebuilt from. Goes from parent to parent, for each
 -- channel up to the first that stored its value, in a blob or inline. A row without a task is that value
 -- (`seed`); the others are the writes of the ancestors on the way, that one included, as they led to the value.
+-- `source` is the version of the one and the checkpoint of the others.
 WITH RECURSIVE ancestor AS (
     SELECT c.parent_checkpoint_id AS checkpoint_id, 1 AS depth, %(channels)s::text[] AS open
     FROM checkpoints c
@@ -233,7 +234,8 @@ WITH RECURSIVE ancestor AS (
     ) AS c
 )
 SELECT wanted.channel, b.type, b.blob, (a.checkpoint -> 'channel_values' -> wanted.channel)::text AS inline,
-       NULL::text AS task_id, NULL::text AS task_path, NULL::int AS idx, a.depth
+       a.checkpoint -> 'channel_versions' ->> wanted.channel AS source, NULL::text AS task_id, NULL::text AS task_path,
+       NULL::int AS idx, a.depth
 FROM ancestors a
 CROSS JOIN LATERAL unnest(a.open) AS wanted (channel)
 LEFT JOIN LATERAL (
@@ -245,7 +247,7 @@ LEFT JOIN LATERAL (
 ) AS b ON true
 WHERE b.type IS NOT NULL OR a.checkpoint -> 'channel_values' ? wanted.channel
 UNION ALL
-SELECT w.channel, w.type, w.blob, NULL, w.task_id, w.task_path, w.idx, a.depth
+SELECT w.channel, w.type, w.blob, NULL, w.checkpoint_id, w.task_id, w.task_path, w.idx, a.depth
 FROM ancestors a
 CROSS JOIN LATERAL (
     SELECT * FROM checkpoint_writes

@@ -10,6 +10,20 @@ FROM (VALUES
 ) AS v (name, value)
 JOIN pg_settings s ON s.name = v.name;
 
+-- name: session_plain_plans
+-- Compiling takes longer than any statement of ours does (seen: a tenth of a second).
+SET jit = off;
+
+-- name: session_heartbeat
+-- The session by which others know a process alive (R9), under the name by which `holdfast doctor` sees that somebody
+-- beats and sweeps.
+SELECT a.pid, a.backend_start, set_config('application_name', 'holdfast-heartbeat', false)
+FROM pg_stat_activity a WHERE a.pid = pg_backend_pid();
+
+-- name: session_alive
+-- A beat of a process that executes nothing.
+SELECT 1;
+
 -- name: session_assume_role
 -- What Django does with OPTIONS["assume_role"].
 SELECT set_config('role', %(role)s::text, false);

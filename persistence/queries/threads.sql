@@ -34,20 +34,23 @@ SELECT graph, version FROM (
 
 -- name: thread_update_obstacle
 -- What of the interrupted run's pending tasks a state update would lose: tasks with writes other than
--- questions, or with an effect in the ledger (R5).
+-- questions, or with an effect in the ledger (R5). Pending is what was begun under the newest checkpoint;
+-- of rows that do not tell theirs the times are compared, a worker's with the database's.
+WITH newest AS MATERIALIZED (
+    SELECT c.checkpoint_id AS id, (c.checkpoint ->> 'ts')::timestamptz AS made_at FROM checkpoints c
+    WHERE c.thread_id = %(thread_id)s AND c.checkpoint_ns = ''
+    ORDER BY c.checkpoint_id DESC LIMIT 1
+)
 SELECT 'finished tasks' AS what FROM checkpoint_writes w
 WHERE w.thread_id = %(thread_id)s AND w.checkpoint_ns = ''
-    AND w.checkpoint_id = (
-        SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = %(thread_id)s AND checkpoint_ns = ''
-    )
+    AND w.checkpoint_id = (SELECT id FROM newest)
     AND w.channel NOT IN ('__interrupt__', '__resume__', '__error__')
 UNION ALL
 SELECT 'effects' FROM holdfast_effect e
-WHERE e.run_id = %(run_id)s AND e.begun_at > coalesce((
-    SELECT (c.checkpoint ->> 'ts')::timestamptz FROM checkpoints c
-    WHERE c.thread_id = %(thread_id)s AND c.checkpoint_ns = ''
-    ORDER BY c.checkpoint_id DESC LIMIT 1
-), '-infinity')
+WHERE e.run_id = %(run_id)s AND CASE
+    WHEN e.checkpoint_id IS NULL THEN e.begun_at > coalesce((SELECT made_at FROM newest), '-infinity')
+    ELSE e.checkpoint_id = (SELECT id FROM newest)
+END
 LIMIT 1;
 
 -- name: thread_fork

@@ -23,6 +23,7 @@ from langgraph.checkpoint.base import (
 from holdfast.persistence.saver.encoding import Batch, Key, replaces
 from holdfast.persistence.saver.flusher import aflush_later
 from holdfast.persistence.saver.held import HOLD
+from holdfast.persistence.saver.metadata import check_filter
 from holdfast.persistence.saver.reading import Listing
 from holdfast.persistence.saver.synchronous import SyncSaver
 
@@ -46,6 +47,7 @@ class DjangoSaver(SyncSaver):
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
         """As ``list``."""
+        check_filter(self.serde, filter)
         listing = Listing(config, filter, before, limit)
         while (page := await self._statements.arun(self._page(listing))) is not None:
             for found in page:

@@ -102,11 +102,12 @@ class Calls(BaseCheckpointSaver[str]):
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
     ) -> tuple[Key, Batch, bool]:
         """Where a task's writes belong, their rows, and whether those replace earlier ones and so may not wait."""
-        rows, replace = write_rows(self.serde, writes)
+        key = key_of(config)
+        rows, replace = write_rows(self.serde, key, task_id, writes)
         if self.fence is not None:
             self.fence.check_abandoned(task_id)
             faults.point("writes-before-commit")
-        return key_of(config), Batch(task_id, task_path, rows), replace
+        return key, Batch(task_id, task_path, rows), replace
 
     def _store_writes(self, key: Key, batches: Sequence[Batch], *, replace: bool = False) -> Steps[None]:
         params = {**key_params(key), **writes_params(batches), "replace": replace}
@@ -158,8 +159,9 @@ class Calls(BaseCheckpointSaver[str]):
     ) -> Steps[Mapping[str, DeltaChannelHistory]]:
         if not channels:
             return {}
-        rows = yield Ask("saver_delta_history", get_params(config) | {"channels": list(channels)})
-        return delta.histories(self.serde, channels, rows)
+        params = get_params(config)
+        rows = yield Ask("saver_delta_history", params | {"channels": list(channels)})
+        return delta.histories(self.serde, params["checkpoint_ns"], channels, rows)
 
     # --- upkeep: none of it is fenced; whoever calls it sees to it that no run uses the thread
 

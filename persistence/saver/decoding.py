@@ -11,6 +11,9 @@ from langgraph.checkpoint.base import CheckpointTuple, PendingWrite, writes_sort
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import TASKS
 
+from holdfast.persistence.codec.strict import Codec
+from holdfast.persistence.encryption import Place, places
+from holdfast.persistence.saver.metadata import opened_metadata
 from holdfast.persistence.saver.versions import next_version
 
 Row = Sequence[Any]
@@ -27,15 +30,26 @@ def config_of(thread_id: str, checkpoint_ns: str, checkpoint_id: str) -> Runnabl
     }
 
 
+def load(serde: SerializerProtocol, tag: str, data: bytes, place: Place = ()) -> Any:
+    """The value that was stored at that place. Raises TypeNotAllowedError, DecryptionError."""
+    if isinstance(serde, Codec):
+        return serde.loads_typed((tag, data), place)
+    return serde.loads_typed((tag, data))
+
+
 def tuple_of(serde: SerializerProtocol, row: Row) -> CheckpointTuple:
-    """The checkpoint of the row. Raises TypeNotAllowedError for a stored type that is not on the allow list."""
+    """The checkpoint of the row.
+
+    Raises TypeNotAllowedError for a stored type that is not on the allow list, DecryptionError.
+    """
     thread_id, checkpoint_ns, checkpoint_id, parent_id, body, metadata, *arrays = row
     checkpoint = json.loads(body)
     channels, types, blobs, sent_types, sent_blobs, *writes = (column or () for column in arrays)
     values = checkpoint.get("channel_values") or {}
     for channel, tag, blob in zip(channels, types, blobs, strict=True):
         if tag != "empty":
-            values[channel] = serde.loads_typed((tag, blob))
+            where = places.channel(checkpoint_ns, channel, checkpoint["channel_versions"][channel])
+            values[channel] = load(serde, tag, blob, where)
     if sent_types:  # before format 4, what a checkpoint sent stood with its parent's writes
         values[TASKS] = [serde.loads_typed(send) for send in zip(sent_types, sent_blobs, strict=True)]
         versions = checkpoint["channel_versions"]
@@ -44,17 +58,23 @@ def tuple_of(serde: SerializerProtocol, row: Row) -> CheckpointTuple:
     return CheckpointTuple(
         config_of(thread_id, checkpoint_ns, checkpoint_id),
         checkpoint,
-        json.loads(metadata),
+        opened_metadata(serde, json.loads(metadata), places.checkpoint(checkpoint_ns, checkpoint_id)),
         config_of(thread_id, checkpoint_ns, parent_id) if parent_id else None,
-        _writes(serde, writes),
+        _writes(serde, checkpoint_ns, checkpoint_id, writes),
     )
 
 
-def _writes(serde: SerializerProtocol, columns: Sequence[Sequence[Any]]) -> list[PendingWrite]:
+def _writes(
+    serde: SerializerProtocol, checkpoint_ns: str, checkpoint_id: str, columns: Sequence[Sequence[Any]]
+) -> list[PendingWrite]:
     ordered = sorted(
         zip(*columns, strict=True), key=lambda write: writes_sort_key(write[4], write[0], write[5])
     )
     return [
-        (cast(str, task_id), cast(str, channel), serde.loads_typed((tag, blob)))
+        (
+            cast(str, task_id),
+            cast(str, channel),
+            load(serde, tag, blob, places.write(checkpoint_ns, checkpoint_id, task_id, channel)),
+        )
         for task_id, channel, tag, blob, _, _ in ordered
     ]

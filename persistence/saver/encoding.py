@@ -3,7 +3,7 @@
 Stored form, as upstream's: a plain ``str``, ``int``, ``float``, ``bool`` or None of a channel stands
 in the checkpoint's JSON, any other value in checkpoint_blobs under its channel's version. A plain
 value that JSON or jsonb cannot hold exactly (NaN, infinity, a NUL in a text) goes to the blobs too,
-where both savers find it.
+where both savers find it. Encrypted, every value goes to the blobs.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from langgraph.checkpoint.serde.types import ERROR, _DeltaSnapshot
 from holdfast.errors import NotSerializableError
 from holdfast.persistence import arrays
 from holdfast.persistence.codec.strict import Codec
+from holdfast.persistence.encryption import Place, places
+from holdfast.persistence.saver.metadata import encrypts, sealed_metadata
 
 Params = dict[str, Any]
 Key = tuple[str, str, str]  # thread, namespace, checkpoint
@@ -57,10 +59,10 @@ class Batch:
     """The same for the tasks of one event loop, where one of them waits for it."""
 
 
-def dump(serde: SerializerProtocol, value: Any, field: str) -> tuple[str, bytes]:
-    """Type tag and bytes of one value. Raises NotSerializableError, which names the field."""
+def dump(serde: SerializerProtocol, value: Any, field: str, place: Place) -> tuple[str, bytes]:
+    """Type tag and bytes of one value for that place. Raises NotSerializableError, which names the field."""
     if isinstance(serde, Codec):
-        return serde.dump_field(value, field=field)
+        return serde.dump_field(value, field=field, place=place)
     return serde.dumps_typed(value)
 
 
@@ -73,30 +75,42 @@ def checkpoint_params(
 ) -> Params:
     """Parameters of saver_put. Raises NotSerializableError."""
     configurable = config["configurable"]
+    namespace = configurable.get("checkpoint_ns", "")
+    encrypted = encrypts(serde)
     inline: dict[str, Any] = {}
     channels: list[str] = []
     versions: list[str] = []
     types: list[str] = []
     blobs: list[bytes] = []
     for channel, value in checkpoint["channel_values"].items():
+        version = new_versions.get(channel)
         if _is_inline(value):
-            inline[channel] = value
-            continue
+            if not encrypted:
+                inline[channel] = value
+                continue
+            # If it has not changed, it may stand in the JSON of a checkpoint from before there was a key only.
+            version = version or checkpoint["channel_versions"].get(channel)
         if isinstance(value, _DeltaSnapshot):
             inline[channel] = True  # upstream's mark that a snapshot stands in the blobs
-        if channel in new_versions:
-            tag, data = dump(serde, value, f"state[{channel!r}]")
+        if version is not None:
+            where = places.channel(namespace, channel, version)
+            tag, data = dump(serde, value, f"state[{channel!r}]", where)
             channels.append(channel)
-            versions.append(str(new_versions[channel]))
+            versions.append(str(version))
             types.append(tag)
             blobs.append(data)
+    described = sealed_metadata(
+        serde,
+        get_serializable_checkpoint_metadata(config, metadata),
+        places.checkpoint(namespace, checkpoint["id"]),
+    )
     return {
         "thread_id": str(configurable["thread_id"]),
-        "checkpoint_ns": configurable.get("checkpoint_ns", ""),
+        "checkpoint_ns": namespace,
         "checkpoint_id": checkpoint["id"],
         "parent_id": configurable.get("checkpoint_id"),
         "checkpoint": json_text({**checkpoint, "channel_values": inline}, "checkpoint"),
-        "metadata": json_text(get_serializable_checkpoint_metadata(config, metadata), "metadata"),
+        "metadata": json_text(described, "metadata"),
         "channels": arrays.texts(channels),
         "versions": arrays.texts(versions),
         "types": arrays.texts(types),
@@ -104,7 +118,9 @@ def checkpoint_params(
     }
 
 
-def write_rows(serde: SerializerProtocol, writes: Sequence[tuple[str, Any]]) -> tuple[list[WriteRow], bool]:
+def write_rows(
+    serde: SerializerProtocol, key: Key, task_id: str, writes: Sequence[tuple[str, Any]]
+) -> tuple[list[WriteRow], bool]:
     """The rows of a task's writes, and whether they replace earlier ones. Raises NotSerializableError.
 
     Errors, interrupts and resumes have a place of their own each, where a later one replaces the
@@ -119,7 +135,8 @@ def write_rows(serde: SerializerProtocol, writes: Sequence[tuple[str, Any]]) -> 
             # for a model; a failure must be storable in any case.
             value = repr(value)
         if replace or index not in rows:
-            rows[index] = (index, channel, *dump(serde, value, f"write to {channel!r}"))
+            where = places.write(key[1], key[2], task_id, channel)
+            rows[index] = (index, channel, *dump(serde, value, f"write to {channel!r}", where))
     return list(rows.values()), replace
 
 
@@ -146,11 +163,11 @@ def key_params(key: Key) -> Params:
 def writes_params(batches: Sequence[Batch]) -> Params:
     """The w_* parameters of the statements that store writes: those of several tasks at one checkpoint."""
     # A task may have written twice; of two rows in one place the first stays, as over two statements.
-    places: dict[tuple[str, int], tuple[Batch, WriteRow]] = {}
+    taken: dict[tuple[str, int], tuple[Batch, WriteRow]] = {}
     for batch in batches:
         for row in batch.rows:
-            places.setdefault((batch.task_id, row[0]), (batch, row))
-    rows = list(places.values())
+            taken.setdefault((batch.task_id, row[0]), (batch, row))
+    rows = list(taken.values())
     return {
         "w_tasks": arrays.texts([batch.task_id for batch, _ in rows]),
         "w_paths": arrays.texts([batch.task_path for batch, _ in rows]),

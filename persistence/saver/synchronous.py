@@ -24,6 +24,7 @@ from holdfast.persistence.saver.calls import Calls
 from holdfast.persistence.saver.encoding import Key
 from holdfast.persistence.saver.flusher import flush_later
 from holdfast.persistence.saver.held import HOLD
+from holdfast.persistence.saver.metadata import check_filter
 from holdfast.persistence.saver.reading import Listing
 
 
@@ -118,6 +119,7 @@ class SyncSaver(Calls):
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
         """The matching checkpoints, newest first, read by pages. Errors as ``get_tuple``."""
+        check_filter(self.serde, filter)
         listing = Listing(config, filter, before, limit)
         while (page := self._statements.run(self._page(listing))) is not None:
             yield from page

@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 
 from holdfast.conf import settings
 from holdfast.persistence import codec
+from holdfast.persistence.encryption.inline import open_rest
 from holdfast.persistence.models import CheckpointChannelView, CheckpointView, CheckpointWriteView, RunRow
 from holdfast.runner.admin import pieces, values
 from holdfast.runner.admin.base import ReadOnlyAdmin
@@ -131,7 +132,9 @@ class CheckpointAdmin(ReadOnlyAdmin):
 
     @admin.display(description="metadata")
     def metadata_text(self, row: CheckpointView) -> SafeString:
-        return values.block(values.text(row.metadata))
+        return values.opened(
+            lambda: open_rest(row.metadata) if isinstance(row.metadata, dict) else row.metadata
+        )
 
 
 def _content(row: CheckpointView) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from holdfast.errors import DecryptionError
 from holdfast.persistence import ledger
 from holdfast.persistence.ids import RunId
 from holdfast.persistence.models import RunRow, RunStatus
+from holdfast.persistence.records import Question
 from holdfast.runner.admin import values
 
 
@@ -55,6 +57,13 @@ class Asked:
         return {q.id: q.answer for q in self.questions if q.typed.strip() and not q.error}
 
 
+def _shown(question: Question) -> str:
+    try:
+        return values.text(question.value)
+    except DecryptionError as error:
+        return f"({error.message})"
+
+
 def asked(run: RunRow) -> Asked:
     """What the run asks now; no questions if it is not waiting."""
     page = Asked(run_id=run.id, title=f"{run.graph} {run.id}")
@@ -64,7 +73,7 @@ def asked(run: RunRow) -> Asked:
                 AskedQuestion(
                     id=question.id,
                     field=f"{run.id}:{question.id}",
-                    shown=values.text(question.value),
+                    shown=_shown(question),
                     node=question.node,
                 )
             )

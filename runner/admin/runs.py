@@ -14,7 +14,8 @@ from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from holdfast.persistence import codec
+from holdfast.persistence import codec, ledger
+from holdfast.persistence.encryption.salted import opened_config
 from holdfast.persistence.models import RunRow, RunStatus
 from holdfast.runner.admin import pieces, values
 from holdfast.runner.admin.base import ReadOnlyAdmin
@@ -117,7 +118,7 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
         counted = [f"{run.deliveries} deliveries"] if run.deliveries > 1 else []
         if run.crashes:
             counted.append(f"{run.crashes} {'crash' if run.crashes == 1 else 'crashes'}")
-        told = values.cut(_error_line(run.error), 90) or run.owner or ""
+        told = values.cut(_error_line(_error(run)), 90) or run.owner or ""
         return pieces.stacked(told, ", ".join(counted))
 
     @admin.display(description="run")
@@ -143,15 +144,14 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
 
     @admin.display(description="error")
     def error_text(self, run: RunRow) -> SafeString:
-        if run.error is None:
+        error = _error(run)
+        if error is None:
             return values.empty()
-        trace = run.error.get("traceback") if isinstance(run.error, dict) else None
+        trace = error.get("traceback") if isinstance(error, dict) else None
         if not isinstance(trace, str):
-            return values.block(values.text(run.error))
-        rest = {
-            name: value for name, value in run.error.items() if name not in {"type", "message", "traceback"}
-        }
-        lines = [_error_line(run.error), *([values.text(rest)] if rest else []), trace]
+            return values.block(values.text(error))
+        rest = {name: value for name, value in error.items() if name not in {"type", "message", "traceback"}}
+        lines = [_error_line(error), *([values.text(rest)] if rest else []), trace]
         return values.block(values.cut("\n\n".join(lines), values.MAX_TEXT))
 
     @admin.display(description="questions")
@@ -174,7 +174,7 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
 
     @admin.display(description="config")
     def config_text(self, run: RunRow) -> SafeString:
-        return values.block(values.text(run.config)) if run.config else values.empty()
+        return values.opened(lambda: opened_config(run.config, run.id).config)
 
     @admin.display(description="metadata")
     def metadata_text(self, run: RunRow) -> SafeString:
@@ -184,6 +184,11 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
 def _stored(run: RunRow, type_: str | None, data: bytes | memoryview | None) -> SafeString:
     """A value of the run, which may have the types that its graph declares."""
     return values.stored(type_, data, allowed=codec.types_of(run.graph, run.version))
+
+
+def _error(run: RunRow) -> Any:
+    """The stored error, opened where it is encrypted."""
+    return ledger.shown_error(run.error, run.id)
 
 
 def _error_line(error: object) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from holdfast.errors import HoldfastError
 from holdfast.persistence import codec
 from holdfast.persistence.codec import Key
 
@@ -38,6 +39,15 @@ def stored(type_: str | None, data: bytes | memoryview | None, *, allowed: Allow
         return block(text(codec.loads(type_, data, extra=allowed)))
     except Exception as error:  # noqa: BLE001 - damaged or foreign bytes raise anything, and the page is for looking at them
         return note(f"{type(error).__name__}: {error}")
+
+
+def opened(read: Callable[[], object]) -> SafeString:
+    """What ``read`` gives, as a block; a dash where it is nothing, a note where it cannot be read."""
+    try:
+        value = read()
+    except HoldfastError as error:
+        return note(error.message)
+    return block(text(value)) if value else empty()
 
 
 def block(content: str) -> SafeString:

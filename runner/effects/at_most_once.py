@@ -36,7 +36,7 @@ def at_most_once(guarded: Guarded, attempt: Attempt) -> Steps:
         number, used, why = (
             begun.attempts,
             begun.answers,
-            begun.error or "the process ended while it was executed",
+            begun.doubt or "the process ended while it was executed",
         )
     else:
         number, used, why = begun, 0, ""

@@ -34,6 +34,7 @@ from holdfast.errors import EffectError, NotSerializableError
 from holdfast.persistence.codec import codec
 from holdfast.persistence.codec.strict import Codec
 from holdfast.persistence.effects import Call, Kind, key_of
+from holdfast.persistence.encryption.salted import salted
 from holdfast.runner.runs.attempt import Attempt, current_attempt
 
 __all__ = [
@@ -143,7 +144,7 @@ def place_of(
             function=function,
             call=number,
             kind=kind,
-            arguments_hash=_digest(named, serializer).hex(),
+            arguments_hash=salted(_digest(named, serializer), attempt.salt if attempt is not None else ""),
             arguments=_summary(named),
         ),
         attempt=attempt,
@@ -190,7 +191,7 @@ def _digest(value: Any, serializer: Codec) -> bytes:
         parts = [b"list", *(_digest(item, serializer) for item in value)]
     else:
         try:
-            tag, data = serializer.dump_field(value, field="argument")
+            tag, data = serializer.encode(value, field="argument")
         except NotSerializableError:
             parts = [b"opaque", _name(value)]
         else:

@@ -17,6 +17,7 @@ from holdfast.conf import settings
 from holdfast.errors import EffectRefusedError
 from holdfast.faults import point
 from holdfast.persistence import effects as ledger
+from holdfast.persistence.encryption import places
 from holdfast.runner.effects.identity import CurrentEffect, Place
 from holdfast.runner.runs.attempt import Attempt
 
@@ -76,12 +77,14 @@ def finish(place: Place, attempt: Attempt, value: Any, answers: int = 0) -> None
 
 def dumps(place: Place, value: Any) -> tuple[str, bytes]:
     """Type tag and bytes of a result. Raises NotSerializableError, which names the function."""
-    return place.codec.dump_field(value, field=f"result of {place.call.function}")
+    where = places.effect("result", place.call.key)
+    return place.codec.dump_field(value, field=f"result of {place.call.function}", place=where)
 
 
 def loads(place: Place, record: ledger.Record) -> Any:
-    """The recorded result. Raises TypeNotAllowedError."""
-    return place.codec.loads_typed((record.result_type or "null", bytes(record.result or b"")))
+    """The recorded result. Raises TypeNotAllowedError, DecryptionError."""
+    where = places.effect("result", place.call.key)
+    return place.codec.loads_typed((record.result_type or "null", bytes(record.result or b"")), where)
 
 
 def wait_durable(place: Place, attempt: Attempt) -> None:

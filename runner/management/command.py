@@ -6,6 +6,7 @@ A typed error is one line on stderr and exit code 1; a wrong argument is exit co
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _run(arguments: list[str]) -> int:
     try:
+        import typer.rich_utils
+
         from holdfast.runner.management.cli import app
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in {"typer", "rich"}:
@@ -39,6 +42,8 @@ def _run(arguments: list[str]) -> int:
         raise ConfigurationError(
             "The command line is an extra: pip install 'holdfast[cli]'.", setting="extras"
         ) from error
+    if os.environ.get("NO_COLOR"):
+        typer.rich_utils.COLOR_SYSTEM = None  # help and usage errors too: neither bold nor dim
     try:
         return int(app(args=arguments, prog_name="holdfast", standalone_mode=True) or 0)
     except SystemExit as end:

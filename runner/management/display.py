@@ -6,6 +6,7 @@ Everything that a graph or a user wrote is shown as text, never as markup, and n
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -35,8 +36,10 @@ STYLES: Final = {
     "begun": "yellow",
     "in_doubt": "bold yellow",
 }
-LEAST: Final = {"graph": 4, "thread": 4, "process": 4, "key": 4, "tries": 5, "age": 6, "took": 6}
+LEAST: Final = {"process": 4, "key": 4, "took": 6}
 """Characters that a column keeps on a narrow terminal."""
+UNCUT: Final = 100_000
+"""Columns of what is no terminal, a pipe or a file: nothing there is folded or shortened."""
 LONGEST_VALUE: Final = 2000
 """Characters of a result that are shown; ``--json`` shows all."""
 
@@ -55,8 +58,12 @@ class _Terminal(Console):
 
 
 def console() -> Console:
-    """The terminal; honours NO_COLOR, and its width when it has one."""
-    return _Terminal(highlight=False)
+    """The terminal in its width, or a pipe without one. NO_COLOR takes bold and dim away, too."""
+    plainly: dict[str, Any] = {"color_system": None} if os.environ.get("NO_COLOR") else {}
+    out = _Terminal(highlight=False, **plainly)
+    if not out.is_terminal:
+        out.width = UNCUT
+    return out
 
 
 def status(text: str) -> Text:
@@ -87,7 +94,7 @@ def table(*columns: str, title: str | None = None) -> Table:
         title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False
     )
     for column in columns:
-        right = column in {"step", "delivery", "tries", "deaths", "attempts", "took", "age"}
+        right = column in {"step", "delivery", "deliveries", "attempts", "took", "age"}
         least = LEAST.get(column)
         fixed = column in {"id", "status", "outcome"}
         made.add_column(
@@ -106,6 +113,11 @@ MARKS: Final = {
     "wrong": ("✗", "bold red"),
     "skipped": ("-", "dim"),
 }
+
+
+def panel(content: RenderableType, title: str, colour: str) -> Panel:
+    """A frame as wide as what is in it."""
+    return Panel(content, title=Text(title), title_align="left", border_style=colour, expand=False)
 
 
 def finding_line(part: str, verdict: str, detail: str, mend: str) -> Table:
@@ -149,7 +161,7 @@ def up_banner(options: Options, around: Surroundings) -> Panel:
         lines.add_row("shell", Text(f". {around.home / 'env'}", style="bold"))
         lines.add_row("", Text('then: holdfast enqueue joke \'{"topic": "crabs"}\' --watch', style="dim"))
     lines.add_row("end", "Ctrl-C")
-    return Panel(lines, title="Holdfast is up", title_align="left", border_style="green", expand=False)
+    return panel(lines, "Holdfast is up", "green")
 
 
 def value(content: Any) -> Text:

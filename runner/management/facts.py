@@ -13,7 +13,7 @@ from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
     from holdfast.persistence.models import Effect
-    from holdfast.persistence.records import Run, StepRecord
+    from holdfast.persistence.records import Question, Run, StepRecord
 
 
 def dump(value: Any) -> None:
@@ -66,7 +66,7 @@ def run_facts(run: Run, *, payload: bool = True) -> dict[str, Any]:
                 "id": question.id,
                 "node": question.node,
                 "namespace": question.namespace,
-                "value": question.value,
+                "value": asked_value(question),
             }
             for question in run.questions
         ],
@@ -82,6 +82,11 @@ def decoded(read: Callable[[], Any]) -> Any:
         return read()
     except HoldfastError as error:
         return {"unreadable": error.message}
+
+
+def asked_value(question: Question) -> Any:
+    """What a question asks, or in its place why it may not be read."""
+    return decoded(lambda: question.value)
 
 
 def step_facts(step: StepRecord) -> dict[str, Any]:

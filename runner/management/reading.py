@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,8 +16,11 @@ import typer
 _UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def read_json(text: str | None, *, hint: str) -> Any:
-    """The value of ``text``: JSON itself, ``@file`` or ``-`` for stdin; None stays None."""
+def read_json(text: str | None, *, hint: str, plain: str = "") -> Any:
+    """The value of ``text``: JSON itself, ``@file`` or ``-`` for stdin; None stays None.
+
+    ``plain``: the option that takes text as it is, where the command has one.
+    """
     if text is None:
         return None
     source, body = "the text", text
@@ -32,10 +36,16 @@ def read_json(text: str | None, *, hint: str) -> Any:
         return json.loads(body)
     except json.JSONDecodeError as error:
         at = f"line {error.lineno}, column {error.colno}"
-        quoted = "; text wants quotes inside the shell's: '\"text\"'" if body is text else ""
+        quoted = _as_text(text, plain) if body is text else ""
         raise typer.BadParameter(
             f"{source} is not JSON ({at}: {error.msg}){quoted}", param_hint=hint
         ) from error
+
+
+def _as_text(text: str, plain: str) -> str:
+    if plain:
+        return f"; for plain text: {plain} {shlex.quote(text)}"
+    return f"; text stands in quotes inside the shell's: {shlex.quote(json.dumps(text, ensure_ascii=False))}"
 
 
 def read_object(text: str | None, *, hint: str) -> dict[str, Any] | None:

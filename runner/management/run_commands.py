@@ -107,7 +107,7 @@ def runs(
     if as_json:
         facts.dump([facts.run_facts(run, payload=False) for run in found])
     elif found:
-        display.console().print(run_page.runs_table(found))
+        display.console().print(run_page.RunsList(found))
     else:
         display.console().print("No runs.", style="dim")
 
@@ -169,7 +169,7 @@ def resume(
     identity = read_id(run_id)
     if (answer is None) == (text is None):
         raise typer.BadParameter("give the answer either as JSON or with --text", param_hint="JSON")
-    value: Any = text if text is not None else read_json(answer, hint="JSON")
+    value: Any = text if text is not None else read_json(answer, hint="JSON", plain="--text")
     ready()
     from holdfast.runner import api
 

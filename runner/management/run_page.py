@@ -5,41 +5,77 @@ Everything that a graph or a user wrote is shown as text, never as markup.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from holdfast.runner.management import display
-from holdfast.runner.management.facts import decoded
+from holdfast.runner.management.facts import asked_value, decoded
 
 if TYPE_CHECKING:  # drawn before Django is ready in a process that only tells the demo's story
     from holdfast.persistence.models import Effect
     from holdfast.persistence.records import Run, StepRecord
 
 
-def runs_table(runs: Iterable[Run]) -> Table:
-    """Newest first, one line a run; threads only where one is not just its run's own."""
-    listed = list(runs)
-    threads = any(run.thread_id != str(run.id) for run in listed)
-    table = display.table("id", "graph", "status", "tries", "age", "took", *(["thread"] if threads else []))
-    if threads:
-        table.padding = (0, 1, 0, 0)  # a column more, and still no wider than 80 characters
-    for run in listed:
-        table.add_row(
-            Text(str(run.id)),
-            Text(run.graph),
+class RunsList:
+    """Newest first: one line a run where the terminal is wide enough for it, otherwise one paragraph a run.
+
+    Threads and deliveries only where they tell something: a thread of several runs, a run that was delivered again.
+    """
+
+    def __init__(self, runs: Iterable[Run]) -> None:
+        self._runs = list(runs)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = self._table()
+        if (
+            Measurement.get(console, options.update(max_width=display.UNCUT), table).maximum
+            > options.max_width
+        ):
+            yield from (self._paragraph(run) for run in self._runs)
+        else:
+            yield table
+
+    def _table(self) -> Table:
+        threads = any(run.thread_id != str(run.id) for run in self._runs)
+        again = any(run.deliveries > 1 for run in self._runs)
+        more = [*(["deliveries"] if again else []), *(["thread"] if threads else [])]
+        table = display.table("id", "graph", "status", "age", "took", *more)
+        for run in self._runs:
+            table.add_row(
+                Text(str(run.id)),
+                Text(run.graph),
+                display.status(str(run.status)),
+                display.since(run.created_at),
+                _took(run),
+                *([str(run.deliveries)] if again else []),
+                *([Text("" if run.thread_id == str(run.id) else run.thread_id)] if threads else []),
+            )
+        return table
+
+    def _paragraph(self, run: Run) -> Text:
+        took, told = _took(run), [run.graph, f"{display.since(run.created_at)} old"]
+        told += [f"took {took}"] if took else []
+        told += [f"{run.deliveries} deliveries"] if run.deliveries > 1 else []
+        told += [f"thread {run.thread_id}"] if run.thread_id != str(run.id) else []
+        return Text.assemble(
+            str(run.id),
+            " ",
             display.status(str(run.status)),
-            str(run.deliveries),
-            display.since(run.created_at),
-            "" if run.status == "interrupted" else display.since(run.started_at, run.finished_at),
-            *([Text("" if run.thread_id == str(run.id) else run.thread_id)] if threads else []),
+            "\n",
+            ("  " + ", ".join(told), "dim"),
+            overflow="fold",
         )
-    return table
+
+
+def _took(run: Run) -> str:
+    return "" if run.status == "interrupted" else display.since(run.started_at, run.finished_at)
 
 
 def timeline(steps: Sequence[StepRecord]) -> Table:
@@ -86,14 +122,25 @@ def question_panels(run: Run) -> list[RenderableType]:
         how = f"holdfast resume {run.id} ANSWER" + ("" if only else f" --question {question.id}")
         how += "\nANSWER is JSON, like true or '{\"a\": 1}'; for plain text: --text ANSWER"
         panels.append(
-            Panel(
-                Group(display.value(question.value), Text(), Text(how, style="dim")),
-                title=Text(f"{question.node} asks"),
-                title_align="left",
-                border_style="yellow",
+            display.panel(
+                Group(display.value(asked_value(question)), Text(), Text(how, style="dim")),
+                f"{question.node} asks",
+                "yellow",
             )
         )
     return panels
+
+
+def failure_panel(run: Run, error: Mapping[str, Any]) -> Panel:
+    """Why a run did not succeed, where, and what can be done."""
+    told = Text(f"{error.get('type', 'error')}: {error.get('message', '')}")
+    if where := error.get("where"):
+        told.append(f"\nat {where}")
+    hints = [f"To go on: holdfast retry {run.id}"]
+    if error.get("traceback"):
+        hints.append(f"Traceback: holdfast show {run.id} --json")
+    told.append("\n\n" + "\n".join(hints), style="dim")
+    return display.panel(told, str(run.status), "red")
 
 
 def run_view(
@@ -107,17 +154,9 @@ def run_view(
     if run.status == "interrupted":  # only then can what is open be answered
         parts += question_panels(run)
     if run.error:
-        message = f"{run.error.get('type', 'error')}: {run.error.get('message', '')}"
-        parts.append(Panel(Text(message), title=str(run.status), title_align="left", border_style="red"))
+        parts.append(failure_panel(run, run.error))
     if payload and run.status == "succeeded":
-        parts.append(
-            Panel(
-                display.value(decoded(lambda: run.result)),
-                title="result",
-                title_align="left",
-                border_style="green",
-            )
-        )
+        parts.append(display.panel(display.value(decoded(lambda: run.result)), "result", "green"))
     if steps:
         parts += [Text(), timeline(steps)]
     if effects:

@@ -26,10 +26,11 @@ def prune(
     [dim]holdfast prune --dry-run[/dim]
     """
     ready()
+    from holdfast.graphs import registry
     from holdfast.persistence import retention
     from holdfast.runner.management import display, facts
 
-    report = retention.prune(dry_run=dry_run)
+    report = retention.prune(dry_run=dry_run, cache_versions=registry.cache_versions())
     counts: dict[str, Any] = facts.plain(report)
     if as_json:
         facts.dump(counts)

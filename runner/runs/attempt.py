@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from langgraph.runtime import RunControl
@@ -33,10 +34,15 @@ class Attempt:
     """The alias of the database that holds the run."""
     owner: str
     fence: Fence
+    salt: str = field(default="", repr=False)
+    """The run's secret for hashes of what is encrypted; empty if it has none."""
     control: RunControl = field(default_factory=RunControl)
     """By which the attempt is told to stop at its next boundary (R13)."""
     answers: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The answers that this attempt sends, by interrupt id."""
+    begun: set[str] = field(default_factory=set, repr=False)
+    """Ids of the cached tasks that have begun; changed under ``beginning``."""
+    beginning: Lock = field(default_factory=Lock, repr=False)
 
 
 _current: ContextVar[Attempt | None] = ContextVar("holdfast_attempt", default=None)

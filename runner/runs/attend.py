@@ -19,6 +19,7 @@ from holdfast.runner.runs.execute import execute
 from holdfast.runner.runs.outcome import Drained
 from holdfast.runner.runs.process import OUTAGE, Execution, Process, here
 from holdfast.runner.runs.settle import settle
+from holdfast.runner.runs.thinning import thin_now
 from holdfast.runner.runs.timeline import Timeline
 
 logger = logging.getLogger("holdfast.attend")
@@ -88,3 +89,4 @@ def _attempt(process: Process, had: Claimed) -> Run | None:
         finally:
             if not process.beating:  # otherwise the heartbeat does it
                 tally().write(ledger.alias(), pause=0)
+                thin_now(run.thread_id)

@@ -9,10 +9,12 @@ further checkpoint of the attempt are refused, and the next attempt does the cal
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from langgraph.errors import GraphDrained
 from langgraph.types import PregelExecutableTask
 
-from holdfast.runner.runs.attempt import current_attempt
+from holdfast.runner.runs.attempt import Attempt, current_attempt
 from holdfast.runner.runs.process import OUTAGE, here
 
 
@@ -36,11 +38,22 @@ def wait() -> None:
         here().outlasts(OUTAGE)
 
 
+def is_leaving(attempt: Attempt) -> bool:
+    """Whether nothing further may begin in that attempt: a drain was asked for, or a result could not be kept."""
+    return attempt.control.drain_requested or attempt.fence.broken or attempt.fence.lost
+
+
 def check(call: PregelExecutableTask) -> None:
     """Raise GraphDrained in place of a call's beginning, if a drain was asked for, or a result could not be kept."""
     attempt = current_attempt()
-    if attempt is None or not (attempt.control.drain_requested or attempt.fence.broken):
-        return
-    callers = call.config["metadata"]["langgraph_checkpoint_ns"].split("|")[:-1]
-    attempt.fence.abandon(caller.rpartition(":")[2] for caller in callers)
-    raise GraphDrained(attempt.control.drain_reason or "shutdown")
+    if attempt is not None and (attempt.control.drain_requested or attempt.fence.broken):
+        leave(call)
+
+
+def leave(task: PregelExecutableTask, *, reason: str = "shutdown") -> NoReturn:
+    """Raise GraphDrained in place of a task's beginning; nothing that those who called it write is stored."""
+    if (attempt := current_attempt()) is not None:
+        callers = task.config["metadata"]["langgraph_checkpoint_ns"].split("|")[:-1]
+        attempt.fence.abandon(caller.rpartition(":")[2] for caller in callers)
+        reason = attempt.control.drain_reason or reason
+    raise GraphDrained(reason)

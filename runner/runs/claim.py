@@ -12,7 +12,8 @@ from holdfast.persistence import ledger
 from holdfast.persistence.ids import RunId, new_token
 from holdfast.persistence.records import Claim
 from holdfast.runner import dispatch
-from holdfast.runner.runs.process import Place, Process
+from holdfast.runner.runs.gate import Place
+from holdfast.runner.runs.process import Process
 
 logger = logging.getLogger("holdfast.claim")
 
@@ -36,7 +37,7 @@ def claimed(process: Process, run_id: RunId) -> Iterator[Claimed | None]:
     if not _has_beaten(process, run_id):
         yield None
         return
-    with process.place(patience=PATIENCE) as place:
+    with process.gate.place(patience=PATIENCE) as place:
         if place is None:
             _pass_on(run_id)  # this one has room once the run that is alone has moved on
             yield None
@@ -47,7 +48,7 @@ def claimed(process: Process, run_id: RunId) -> Iterator[Claimed | None]:
     if process.draining or not _wants_solitude(run_id):
         yield None
         return
-    with process.place(alone=True, patience=PATIENCE) as place:
+    with process.gate.place(alone=True, patience=PATIENCE) as place:
         if place is None:
             _pass_on(run_id)  # some neighbour's node takes its time
             yield None

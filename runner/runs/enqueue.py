@@ -59,8 +59,8 @@ def _in_transaction(new: Sequence[NewRun]) -> list[Run]:
         order = _order(new)
         made = dict(zip(order, ledger.insert([new[place] for place in order]), strict=True))
         inserted = [made[place] for place in range(len(new))]
-        for run, (stored, request_hash, created) in zip(new, inserted, strict=True):
-            if not created and request_hash != run.request_hash:
+        for run, (stored, same, _) in zip(new, inserted, strict=True):
+            if not same:
                 raise IdempotencyConflictError(
                     f"The idempotency key {run.idempotency_key!r} made run {stored.id} of graph "
                     f"{stored.graph!r} with another request; use another key, or the same request.",

@@ -116,6 +116,7 @@ def _attempt(claim: Claim, execution: Execution, spec: GraphSpec, saver: Guarded
         owner=claim.run.owner or "",
         fence=execution.fence,
         control=execution.control,
+        salt=claim.salt,
         answers=answers,
     )
 

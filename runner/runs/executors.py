@@ -7,17 +7,18 @@ and a crash before that repeats them all (seen with 1.2.22). And where nobody ha
 of a chain goes to another one and back twice, which costs more than the database does (10 steps: 4 ms of
 processor time). Here a task's writes are handed to the saver in the thread that has them, which keeps them for
 their checkpoint; a checkpoint is stored in the thread that is about to wait for it (``durability="sync"``),
-together with the writes that LangGraph would have it wait for; and the cache has threads of its own. In async
-graphs a task's writes are handed over in the same way and take no task of the loop's. Calls pass the boundary
-before they begin (R13).
+together with the writes that LangGraph would have it wait for; and a cache that is not ours has threads of its own.
+In async graphs a task's writes are handed over in the same way and take no task of the loop's. Nodes and calls have
+places (``room``), and calls pass the boundary before they begin (R13).
 
-There is no public way to tell LangGraph otherwise, so inside a run its executors are replaced by these. Outside a
-run nothing changes. This is the one place that reaches into them.
+There is no public way to tell LangGraph otherwise, so inside a run its executors are replaced by these, and how it
+treats cached nodes by ``cached_nodes``. Outside a run nothing changes. No other module reaches into LangGraph.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,14 +27,14 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from langchain_core.runnables.config import ContextThreadPoolExecutor, RunnableConfig
 from langgraph.cache.base import BaseCache
-from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.pregel import _executor, _loop
 from langgraph.types import PregelExecutableTask
 
 from holdfast.persistence import DjangoSaver
 from holdfast.persistence.backends import GuardedSaver
-from holdfast.runner.runs import boundary
+from holdfast.runner.runs import boundary, cached_nodes, single_flight
 from holdfast.runner.runs.attempt import current_attempt
+from holdfast.runner.runs.room import MOST_OUT, Place, Room, current_place, enter
 
 Ours = DjangoSaver | GuardedSaver
 
@@ -41,19 +42,40 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CACHE_THREADS: Final = 4
-"""Threads for the node cache's writes; they wait for a connection."""
+"""Threads for the writes of a cache that is not ours."""
+NODE_THREADS: Final = min(32, (os.cpu_count() or 1) + 4)
+"""Nodes of a step that are executed at once unless ``max_concurrency`` says otherwise: Python's own number."""
+NO_LIMIT: Final = 100_000
+"""The rooms have one."""
 
 _PUT: Final = "_checkpointer_put_after_previous"
 """LangGraph's own method of its loops that stores a checkpoint."""
 
-_stock: Final = vars(_executor)["get_executor_for_config"]
+_stock_pool: Final = vars(_executor)["get_executor_for_config"]
+
+
+class _Node(Future[Any]):
+    """What became of a node; remembers that somebody has lost interest in it, also while it runs."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self._place = place
+        self.turn: Future[None] | None = None
+
+    def cancel(self) -> bool:
+        """As any future's; a node that waits for another worker's value gives up."""
+        self._place.unwanted = True
+        if self.turn is not None:
+            self.turn.cancel()
+        return super().cancel()
 
 
 class _Pool(ContextThreadPoolExecutor):
-    """Of sync graphs: nodes and calls on the stock number of threads; what stores their results elsewhere."""
+    """Of sync graphs: nodes and calls in as many places as stock has threads; what stores their results elsewhere."""
 
     def __init__(self, nodes: int | None) -> None:
-        super().__init__(max_workers=nodes)
+        super().__init__(max_workers=NO_LIMIT)
+        self._room = Room(nodes or NODE_THREADS, most_out=MOST_OUT)
         self._cache = ThreadPoolExecutor(CACHE_THREADS, thread_name_prefix="holdfast-cache")
 
     def submit(self, func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[Any]:  # type: ignore[override]  # as LangChain has it, not as the standard library
@@ -69,15 +91,55 @@ class _Pool(ContextThreadPoolExecutor):
                 return _here(partial(in_context, _put, owner.checkpointer, *args[1:], **kwargs))
             return _here(partial(in_context, *args, **kwargs))
         if isinstance(owner, BaseCache):
+            if single_flight.covers(owner):
+                return _here(_nothing)  # it has been stored
             return self._cache.submit(func, *args, **kwargs)
-        if (call := _call_among(args)) is not None:
-            return super().submit(partial(_begin, call, func), *args, **kwargs)
-        return super().submit(func, *args, **kwargs)
+        if (at := _task_among(args)) is None:
+            return super().submit(func, *args, **kwargs)
+        place = Place(self._room, current_place())
+        given: list[Any] = list(args)
+        given[at - 1] = partial(_begin, place, given[at - 1])
+        work: Any = func
+        return self._in_turn(place, partial(work, *given, **kwargs))
+
+    def _in_turn(self, place: Place, work: Callable[[], Any]) -> Future[Any]:
+        node = _Node(place)
+
+        def go(_: object = None) -> None:
+            if node.turn is not None and node.turn.cancelled():
+                return
+            place.begin()
+            try:
+                super(_Pool, self).submit(_execute, node, place, work)
+            except RuntimeError as error:  # the interpreter is about to end
+                place.end()
+                node.set_exception(error)
+
+        node.turn = place.turn()
+        if node.turn is None:
+            go()
+        else:
+            node.turn.add_done_callback(go)
+        return node
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Nodes first: the last of them may still hand in a value."""
         super().shutdown(wait, cancel_futures=cancel_futures)
         self._cache.shutdown(wait)
+
+
+def _execute(node: Future[Any], place: Place, work: Callable[[], Any]) -> None:
+    if not node.set_running_or_notify_cancel():
+        place.end()
+        return
+    try:
+        result = work()
+    except BaseException as error:  # noqa: BLE001 - raised where the future is asked
+        place.end()
+        node.set_exception(error)
+    else:
+        place.end()
+        node.set_result(result)
 
 
 def _put(saver: Ours, previous: Future[Any] | None, writes: Any, *checkpoint: Any) -> None:
@@ -102,32 +164,41 @@ def _here(call: Callable[[], T]) -> Future[T]:
     return future
 
 
-class _Tasks(_executor.AsyncBackgroundExecutor):
-    """Of async graphs: nodes and calls wait for the semaphore of ``max_concurrency``; what stores their results does not.
+def _nothing() -> None:
+    pass
 
-    All of it is called on the loop's own thread, so that nobody else sees the semaphore away.
+
+class _Tasks(_executor.AsyncBackgroundExecutor):
+    """Of async graphs: nodes and calls wait for their places, of which ``max_concurrency`` says how many.
+
+    What stores their results waits for none. All of it is called on the loop's own thread.
     """
+
+    def __init__(self, config: RunnableConfig) -> None:
+        super().__init__(config)
+        self._room = Room(config.get("max_concurrency"))
+        if current_attempt() is not None:
+            self.semaphore = None  # nodes and calls wait for their places
 
     def submit(self, fn: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
         """As the stock one, outside a run."""
         if current_attempt() is None:
             return super().submit(fn, *args, **kwargs)
-        if (call := _call_among(args)) is not None:
-            return super().submit(_abegin, call, fn, *args, **kwargs)
+        if _task_among(args) is not None:
+            return super().submit(_abegin, Place(self._room, current_place()), fn, *args, **kwargs)
         owner, name = getattr(fn, "__self__", None), getattr(fn, "__name__", "")
+        if single_flight.covers(owner):
+            done = self.loop.create_future()  # it has been stored
+            done.set_result(None)
+            return done
         if isinstance(owner, DjangoSaver) and name == "aput_writes":
             if (written := owner.aput_writes_soon(*args)) is not None:
                 return self._known(written, **kwargs)
-        elif isinstance(owner, _loop.AsyncPregelLoop) and name == _PUT:
-            if isinstance(owner.checkpointer, Ours):
-                fn, args = _aput, (owner.checkpointer, *args)
-        elif not isinstance(owner, BaseCheckpointSaver | BaseCache):
-            return super().submit(fn, *args, **kwargs)
-        semaphore, self.semaphore = self.semaphore, None
-        try:
-            return super().submit(fn, *args, **kwargs)
-        finally:
-            self.semaphore = semaphore
+        elif (
+            isinstance(owner, _loop.AsyncPregelLoop) and name == _PUT and isinstance(owner.checkpointer, Ours)
+        ):
+            fn, args = _aput, (owner.checkpointer, *args)
+        return super().submit(fn, *args, **kwargs)
 
     def _known(
         self, future: asyncio.Future[T], *, __cancel_on_exit__: bool = False, __reraise_on_exit__: bool = True
@@ -138,31 +209,39 @@ class _Tasks(_executor.AsyncBackgroundExecutor):
         return future
 
 
-def _call_among(args: tuple[Any, ...]) -> PregelExecutableTask | None:
-    return next(
-        (arg for arg in args if isinstance(arg, PregelExecutableTask) and boundary.is_call(arg)), None
-    )
+def _task_among(args: tuple[Any, ...]) -> int | None:
+    return next((at for at, arg in enumerate(args) if isinstance(arg, PregelExecutableTask)), None)
 
 
-def _begin(call: PregelExecutableTask, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    boundary.wait()
-    boundary.check(call)
-    return function(*args, **kwargs)
+def _begin(
+    place: Place, function: Callable[..., T], task: PregelExecutableTask, *args: Any, **kwargs: Any
+) -> T:
+    enter(place)
+    if boundary.is_call(task):
+        boundary.wait()
+        boundary.check(task)
+    return function(task, *args, **kwargs)
 
 
 async def _abegin(
-    call: PregelExecutableTask, function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any
+    place: Place, function: Callable[..., Awaitable[T]], task: PregelExecutableTask, *args: Any, **kwargs: Any
 ) -> T:
-    if boundary.is_held_up():
-        await asyncio.to_thread(boundary.wait)
-    boundary.check(call)
-    return await function(*args, **kwargs)
+    enter(place)
+    await place.abegin()
+    try:
+        if boundary.is_call(task):
+            if boundary.is_held_up():
+                await asyncio.to_thread(boundary.wait)
+            boundary.check(task)
+        return await function(task, *args, **kwargs)
+    finally:
+        place.end()
 
 
 @contextmanager
 def _for_config(config: RunnableConfig | None) -> Iterator[Any]:
     if current_attempt() is None:
-        with _stock(config) as executor:
+        with _stock_pool(config) as executor:
             yield executor
         return
     with _Pool((config or {}).get("max_concurrency")) as pool:
@@ -173,3 +252,4 @@ def install() -> None:
     """From now on, this process's runs are executed here."""
     vars(_executor)["get_executor_for_config"] = _for_config
     vars(_loop)["AsyncBackgroundExecutor"] = _Tasks
+    cached_nodes.install()

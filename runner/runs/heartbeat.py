@@ -121,14 +121,13 @@ class Heartbeat:
             for beat in ledger.renew(leases, session=session, draining=process.draining):
                 self._heed(executions[beat.run_id], beat)
         else:
-            with connections[ledger.alias()].cursor() as cursor:
-                cursor.execute("SELECT 1")
+            ledger.beat_idly()
         process.beaten(session)
         if session.pid is not None:
             self._watch.look(connections[ledger.alias()])
         for execution in executions.values():
             if execution.fence.progressed:
-                process.admit_others(execution.place)
+                process.gate.admit_others(execution.place)
             self._write_timeline(execution)
         tally().write(ledger.alias(), django=True)  # the pool's connections may all be busy
 
@@ -137,19 +136,11 @@ class Heartbeat:
         limit_waits(connection)
         connection.ensure_connection()
         self._watch.connection = connection.connection
-        with connection.cursor() as cursor:
-            # By this name `holdfast doctor` sees that somebody beats and sweeps.
-            cursor.execute("SET application_name = 'holdfast-heartbeat'")
-            # The sweep's statements take microseconds; compiling them would take a tenth of a second (seen).
-            cursor.execute("SET jit = off")
-            cursor.execute("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
-            pid, start = cursor.fetchone()
-        if connection.connection.info.backend_pid != pid:
-            # A pooler stands between: the session is not ours alone, only expiry decides (R9).
+        session = ledger.open_session()
+        if session.pid is None:
             logger.info("a connection pooler shares sessions; lost leases are found by expiry only")
-            pid = start = None
-        self._session = Session(pid=pid, start=start)
-        return self._session
+        self._session = session
+        return session
 
     def _heed(self, execution: Execution, beat: Beat) -> None:
         now = time.monotonic()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
 
 from langgraph.types import Interrupt
 
+import holdfast
 from holdfast.graphs.spec import GraphSpec
 from holdfast.persistence.backends import GuardedSaver
 from holdfast.persistence.jsonb import storable
@@ -50,6 +54,7 @@ class Failed:
             if kind.__module__ == "builtins"
             else f"{kind.__module__}.{kind.__qualname__}",
             "message": storable(_text(self.exception)[:2000]),
+            "where": storable(_where(self.exception.__traceback__)),
             "traceback": storable("".join(traceback.format_exception(self.exception))[-8000:]),
         }
 
@@ -60,6 +65,23 @@ class Lost:
 
 
 Outcome = Finished | Interrupted | Drained | Failed | Lost
+
+
+_HOLDFAST: Final = Path(holdfast.__file__).parent
+_FOREIGN: Final = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    *(str(_HOLDFAST / room) for room in ("runner", "persistence")),
+)
+"""Folders whose code is not the project's own."""
+
+
+def _where(trace: TracebackType | None) -> str:
+    """The innermost line of the project's own code; of an installed project, the innermost line of all."""
+    frames = list(traceback.walk_tb(trace))
+    own = [found for found in frames if not found[0].f_code.co_filename.startswith(_FOREIGN)]
+    for frame, line in (own or frames)[-1:]:
+        return f"{frame.f_code.co_filename}:{line}, in {frame.f_code.co_name}"
+    return ""
 
 
 def _text(exception: BaseException) -> str:

@@ -28,9 +28,9 @@ def of_run(spec: GraphSpec, execution: Execution) -> dict[str, Any]:
     if graph.cache is None:  # a graph's own store or cache may carry its own configuration
         address, on_hit = backends.checked(spec.cache, "CACHE"), execution.timeline.cache_hit
         parts["cache"] = (
-            DjangoCache[Any](serde=serde, on_hit=on_hit)
+            DjangoCache[Any](serde=serde, version=spec.cache_label, on_hit=on_hit)
             if address == DJANGO
-            else backends.open_cache(address, allow=spec.allowlist, on_hit=on_hit)
+            else backends.open_cache(address, allow=spec.allowlist, version=spec.cache_label, on_hit=on_hit)
         )
     return parts
 

@@ -1,4 +1,4 @@
-"""What this operating-system process executes at the moment, and whether it may take more.
+"""What this operating-system process executes at the moment, when it last beat, and whether it may take more.
 
 One object a process, made anew after a fork. It knows nothing of the database: the heartbeat reads and
 ages it, the stations enter and leave it.
@@ -23,23 +23,16 @@ from holdfast.per_process import PerProcess
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.ids import RunId
 from holdfast.persistence.records import Claim, Session
+from holdfast.runner.runs.gate import Gate, Place
 from holdfast.runner.runs.timeline import Timeline
 
 logger = logging.getLogger("holdfast.worker")
 
-TURN = 60.0
-"""Seconds that the gate stays closed for a run that is to be alone, after its neighbours were asked to leave."""
 LATE = 4
 """Heartbeats without a beat after which a process counts as late (R9)."""
 OUTAGE = 600.0
 """Seconds without the database after which the outcome of an attempt is given up: then the run goes on from its
 last checkpoint, as after a crash."""
-
-
-class Place:
-    """One run's room in a process: compared by identity, tells nothing."""
-
-    __slots__ = ()
 
 
 @dataclass(kw_only=True)
@@ -60,7 +53,7 @@ class Execution:
 
 
 class Process:
-    """The runs of one process, and the gate before them (R12, R13)."""
+    """The runs of one process, with the gate before them (R12, R13) and its heartbeat (R8)."""
 
     def __init__(self) -> None:
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
@@ -71,80 +64,14 @@ class Process:
         self.beating = False
         self.last_beat = 0.0
         self.idle_since = time.monotonic()
-        self.draining = False
         self._executions: dict[RunId, Execution] = {}
         self._changed = threading.Condition()
-        self._inside = 0
-        self._alone: Place | None = None
-        self._making_room = False
-        self._open_until = 0.0
+        self.gate = Gate(self._changed, ask_to_leave=lambda: self._ask_to_leave("solitude"))
 
-    # ── the gate ────────────────────────────────────────────────────────────────────────────────────
-
-    @contextmanager
-    def place(self, *, alone: bool = False, patience: float) -> Iterator[Place | None]:
-        """A place to execute in, waited for up to ``patience`` seconds; None if there was none.
-
-        While somebody is alone nobody else gets one. ``alone`` waits until all others have left, during
-        which nobody else enters. Those who have not left after ``patience`` are handed over at their next step
-        boundary (R13), so that its turn comes however long their runs are. Only a node, or a ``@task``, that
-        takes longer than ``TURN`` keeps it away: then it gives up, and the gate is open to all others for as
-        long as it was closed, so that a node of hours costs the process half of its time at most.
-        """
-        place = Place()
-        if not self._enter(place, alone=alone, patience=patience):
-            yield None
-            return
-        try:
-            yield place
-        finally:
-            with self._changed:
-                self._inside -= 1
-                if self._alone is place:
-                    self._alone = None
-                self._changed.notify_all()
-
-    def _enter(self, place: Place, *, alone: bool, patience: float) -> bool:
-        with self._changed:
-            if alone and time.monotonic() < self._open_until:
-                return False
-            if not self._changed.wait_for(lambda: self._alone is None, patience):
-                return False
-            if alone and not self._emptied(place, patience):
-                return False
-            self._inside += 1
-            return True
-
-    def _emptied(self, place: Place, patience: float) -> bool:
-        """Let nobody enter, until all have left or the wait for that is over."""
-        closed = time.monotonic()
-        self._alone = place  # from here on nobody else enters
-        left = self._left(patience)
-        if not left and not self.draining:
-            logger.info(
-                "%d runs are handed over at their next step: one has to be alone", len(self._executions)
-            )
-            self._making_room = True
-            for execution in self._executions.values():
-                execution.control.request_drain("solitude")
-            left = self._left(TURN)
-            self._making_room = False
-        if not left:
-            self._alone = None
-            self._open_until = 2 * time.monotonic() - closed
-            self._changed.notify_all()
-        return left
-
-    def _left(self, timeout: float) -> bool:
-        self._changed.wait_for(lambda: self._inside == 0 or self.draining, timeout)
-        return self._inside == 0 and not self.draining
-
-    def admit_others(self, place: Place) -> None:
-        """The run in that place has moved on: if it was alone, others may enter again (R12)."""
-        with self._changed:
-            if self._alone is place:
-                self._alone = None
-                self._changed.notify_all()
+    @property
+    def draining(self) -> bool:
+        """Whether this process is told to go."""
+        return self.gate.shut
 
     # ── what is executed ────────────────────────────────────────────────────────────────────────────
 
@@ -156,7 +83,7 @@ class Process:
             self._executions[run_id] = execution
             if self.draining:
                 execution.control.request_drain("shutdown")
-            elif self._making_room:  # it had entered before
+            elif self.gate.making_room:  # it had entered before
                 execution.control.request_drain("solitude")
         try:
             yield
@@ -175,17 +102,20 @@ class Process:
     def idle_for(self) -> float:
         """Seconds without any run; 0.0 while one is executed."""
         with self._changed:
-            return 0.0 if self._executions or self._inside else time.monotonic() - self.idle_since
+            return 0.0 if self._executions or self.gate.inside else time.monotonic() - self.idle_since
 
     def drain(self) -> None:
         """Hand everything over at its next step boundary, and take nothing more (R13)."""
         with self._changed:
             if not self.draining:
                 logger.info("draining: %d runs are handed over at their next step", len(self._executions))
-            self.draining = True
-            for execution in self._executions.values():
-                execution.control.request_drain("shutdown")
+            self.gate.shut = True
+            self._ask_to_leave("shutdown")
             self._changed.notify_all()
+
+    def _ask_to_leave(self, why: str) -> None:
+        for execution in self._executions.values():
+            execution.control.request_drain(why)
 
     # ── the beat ────────────────────────────────────────────────────────────────────────────────────
 

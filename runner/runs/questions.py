@@ -16,12 +16,15 @@ from typing import Any
 
 from holdfast.persistence import codec, ledger
 from holdfast.persistence.backends import GuardedSaver, threads
-from holdfast.persistence.ids import ThreadId
+from holdfast.persistence.encryption import places
+from holdfast.persistence.encryption.inline import seal_json
+from holdfast.persistence.ids import RunId, ThreadId
 from holdfast.persistence.jsonb import storable
 from holdfast.persistence.records import Question
 
 
 def waiting(
+    run_id: RunId,
     thread_id: ThreadId,
     interrupts: Sequence[Any],
     nodes: Mapping[str, str],
@@ -39,9 +42,12 @@ def waiting(
     for each in held:  # deepest namespace first
         for interrupt in each.interrupts:
             if interrupt.id in values and interrupt.id not in found:
+                question_id = f"{interrupt.id}.{each.answered}" if each.answered else interrupt.id
+                shown = _shown(values[interrupt.id])
                 found[interrupt.id] = Question(
-                    id=f"{interrupt.id}.{each.answered}" if each.answered else interrupt.id,
-                    value=_shown(values[interrupt.id]),
+                    id=question_id,
+                    run_id=run_id,
+                    stored=seal_json(shown, places.question(run_id, question_id)),
                     node=nodes.get(each.task_id, _caller(each.namespace)),
                     namespace=each.namespace,
                     checkpoint_id=each.checkpoint_id,
@@ -64,7 +70,14 @@ def to_send(
         return {}
     if saver is None:
         open_ = [
-            state["newest"] and _answers(state["type"], state["blob"], allow) == question.answered
+            state["newest"]
+            and _answers(
+                state["type"],
+                state["blob"],
+                allow,
+                (question.namespace, question.checkpoint_id, question.task_id),
+            )
+            == question.answered
             for question, state in zip(asked, ledger.answer_states(thread_id, asked), strict=True)
         ]
     else:
@@ -81,16 +94,13 @@ def to_send(
 
 
 def _held(thread_id: ThreadId, allow: frozenset[tuple[str, str]]) -> list[threads.Held]:
-    return [
-        threads.Held(
-            namespace=row["checkpoint_ns"],
-            checkpoint_id=row["checkpoint_id"],
-            task_id=row["task_id"],
-            interrupts=codec.loads(row["type"], row["blob"], extra=allow),
-            answered=_answers(row["resumed_type"], row["resumed_blob"], allow),
-        )
-        for row in ledger.questions_held(thread_id)
-    ]
+    held = []
+    for row in ledger.questions_held(thread_id):
+        at = (row["checkpoint_ns"], row["checkpoint_id"], row["task_id"])
+        asked = codec.loads(row["type"], row["blob"], extra=allow, place=places.write(*at, "__interrupt__"))
+        answered = _answers(row["resumed_type"], row["resumed_blob"], allow, at)
+        held.append(threads.Held(*at, interrupts=asked, answered=answered))
+    return held
 
 
 def _interrupt(question: Question) -> str:
@@ -102,10 +112,13 @@ def _caller(namespace: str) -> str:
     return namespace.rpartition("|")[2].partition(":")[0]
 
 
-def _answers(type_: str | None, blob: bytes | None, allow: frozenset[tuple[str, str]]) -> int:
+def _answers(
+    type_: str | None, blob: bytes | None, allow: frozenset[tuple[str, str]], at: tuple[str, str, str]
+) -> int:
+    """How many answers the task has: namespace, checkpoint and task are where they stand."""
     if type_ is None:
         return 0
-    given = codec.loads(type_, blob, extra=allow)
+    given = codec.loads(type_, blob, extra=allow, place=places.write(*at, "__resume__"))
     return len(given) if isinstance(given, list) else 1
 
 

@@ -14,6 +14,8 @@ from holdfast.conf import settings
 from holdfast.errors import InvalidInputError
 from holdfast.graphs import registry
 from holdfast.persistence import codec, ledger
+from holdfast.persistence.encryption import places
+from holdfast.persistence.encryption.salted import new_salt, salted, stored_config
 from holdfast.persistence.ids import ThreadId, new_run_id, parse_thread_id
 from holdfast.persistence.jsonb import storable
 from holdfast.persistence.records import NewRun
@@ -65,35 +67,38 @@ def checked(request: Request) -> NewRun:
     deadline_delay, deadline_at = _when("deadline", request.deadline)
     if request.deadline is not None:
         _refuse_past_deadline(delay, due_at, deadline_delay, deadline_at)
-    stored = codec.dumps(request.input, field="input", extra=spec.allowlist)
-    if stored[1] is not None and len(stored[1]) > limits.MAX_INPUT:
+    sent = codec.encoded(request.input, field="input", extra=spec.allowlist)
+    if sent[1] is not None and len(sent[1]) > limits.MAX_INPUT:
         raise InvalidInputError(
-            f"The input takes {len(stored[1])} bytes, HOLDFAST['MAX_INPUT'] allows {limits.MAX_INPUT}: "
+            f"The input takes {len(sent[1])} bytes, HOLDFAST['MAX_INPUT'] allows {limits.MAX_INPUT}: "
             "store large data elsewhere and pass a reference.",
             field="input",
         )
-    context = codec.dumps(request.context, field="context", extra=spec.allowlist)
+    context = codec.encoded(request.context, field="context", extra=spec.allowlist)
     config = _config(request.config)
     metadata = _plain("metadata", request.metadata)
+    digest, salt = _digest(spec.name, request, sent, context, config), new_salt()
     return NewRun(
         id=run_id,
         thread_id=thread_id,
         graph=spec.name,
         version=spec.version,
-        input=stored,
-        context=context,
-        config=config,
+        input=codec.sealed(sent, places.run("input", run_id)),
+        context=codec.sealed(context, places.run("context", run_id)),
+        config=stored_config(config, salt, run_id),
         metadata=metadata,
         priority=request.priority,
         queue=_name("queue", request.queue, 200) or limits.QUEUE,
         multitask_strategy=request.multitask_strategy,
         idempotency_key=_name("idempotency_key", request.idempotency_key, 255),
-        request_hash=_hash(spec.name, request, stored, context, config),
+        request_digest=digest,
+        request_hash=salted(digest, salt),
         delay=delay,
         due_at=due_at,
         deadline_delay=None if request.deadline is None else deadline_delay,
         deadline_at=deadline_at,
         max_crashes=spec.max_crashes or limits.MAX_CRASHES,
+        history=spec.history,
     )
 
 
@@ -203,17 +208,17 @@ def _config(value: Mapping[str, Any] | None) -> dict[str, Any]:
     return config
 
 
-def _hash(
+def _digest(
     graph: str,
     request: Request,
-    stored: tuple[str, bytes | None],
+    sent: tuple[str, bytes | None],
     context: tuple[str, bytes | None],
     config: Mapping[str, Any],
-) -> str:
+) -> bytes:
     """Over what makes two requests the same; the times and the metadata of a retried request may differ."""
     digest = hashlib.sha256()
-    for part in (graph, request.thread_id or "", stored[0], context[0], json.dumps(config, sort_keys=True)):
+    for part in (graph, request.thread_id or "", sent[0], context[0], json.dumps(config, sort_keys=True)):
         digest.update(part.encode() + b"\0")
-    for data in (stored[1], context[1]):
+    for data in (sent[1], context[1]):
         digest.update(hashlib.sha256(data or b"").digest())
-    return digest.hexdigest()
+    return digest.digest()

@@ -11,6 +11,7 @@ from django.db import transaction
 from holdfast import faults
 from holdfast.errors import RunNotWaitingError, UnknownQuestionError
 from holdfast.persistence import codec, ledger
+from holdfast.persistence.encryption import places
 from holdfast.persistence.ids import RunId
 from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.records import Run
@@ -32,7 +33,8 @@ def resume(run_id: RunId, answer: Any) -> Run:
             status=run.status,
         )
     given = _by_question(run, answer)
-    answers = codec.dumps(given, field="answer", extra=codec.types_of(run.graph, run.version))
+    allowed = codec.types_of(run.graph, run.version)
+    answers = codec.dumps(given, field="answer", extra=allowed, place=places.run("answers", run_id))
     with transaction.atomic(using=ledger.alias()):
         queued = ledger.answer(run, answers, to=given.keys())
         if queued is None:  # it was answered or cancelled since we looked

@@ -6,6 +6,7 @@ import logging
 
 from holdfast.errors import HoldfastError, LeaseLostError, NotSerializableError, RunFailedError
 from holdfast.persistence import codec, ledger
+from holdfast.persistence.encryption import keyring, places
 from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.records import Claim, Run
 from holdfast.runner import dispatch
@@ -42,8 +43,13 @@ def settle(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
             f"run {run.id} of graph {run.graph!r} failed: {type(outcome.exception).__name__}",
             run_id=run.id,
             error=run.error,
-        ) from outcome.exception
+        ) from _cause(outcome)
     return run
+
+
+def _cause(outcome: Failed) -> BaseException | None:
+    """What Celery's result backend, Flower and Sentry get to see of the error besides its type."""
+    return None if keyring().encrypts else outcome.exception
 
 
 def _write(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
@@ -57,7 +63,10 @@ def _write(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
         case Finished(values=values):
             try:
                 result = codec.dumps(
-                    values, field="result", extra=codec.types_of(claim.run.graph, claim.run.version)
+                    values,
+                    field="result",
+                    extra=codec.types_of(claim.run.graph, claim.run.version),
+                    place=places.run("result", claim.run.id),
                 )
             except NotSerializableError as refused:
                 error = Failed(exception=refused).error
@@ -65,7 +74,9 @@ def _write(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
             return ledger.settle(claim, RunStatus.SUCCEEDED, result=result, lines=lines, inside=inside)
         case Interrupted(interrupts=interrupts, spec=spec, saver=saver):
             nodes = execution.timeline.asking()
-            asked = questions.waiting(claim.run.thread_id, interrupts, nodes, spec.allowlist, saver)
+            asked = questions.waiting(
+                claim.run.id, claim.run.thread_id, interrupts, nodes, spec.allowlist, saver
+            )
             if len(asked) < len({interrupt.id for interrupt in interrupts}):
                 # Another attempt has gone on from there, which the fence tells; otherwise it is our error.
                 lost = HoldfastError("the graph asks questions that are not on its checkpoints")

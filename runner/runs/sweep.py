@@ -1,4 +1,5 @@
-"""Finds what nobody looks after: lost leases, missed deadlines, unanswered cancels, lost bells (R10, R14 to R16).
+"""Finds what nobody looks after: lost leases, missed deadlines, unanswered cancels, lost bells (R10, R14 to R16);
+and the checkpoints that ended runs need no longer.
 
 Runs about once a second in each worker process; a lock that ends with its statement lets one process at a
 time judge leases. Whatever it changes, it changes through the ledger; then it rings.
@@ -14,6 +15,7 @@ from holdfast.persistence.ids import ThreadId
 from holdfast.persistence.records import Run
 from holdfast.runner import dispatch
 from holdfast.runner.runs.process import Process
+from holdfast.runner.runs.thinning import thin_later
 from holdfast.runner.signals import announce_apart
 
 logger = logging.getLogger("holdfast.sweep")
@@ -33,6 +35,7 @@ def sweep(process: Process, *, judge: bool) -> None:
         announce_apart(run)
     ring_for_next(ended)
     roll_back()
+    thin_later(ledger.histories_due())
     if process.queues:
         idle = process.idle_for() >= IDLE_SECONDS
         due = ledger.bells(

@@ -79,11 +79,11 @@ def fork(thread_id: str, checkpoint_id: str, *, new_thread_id: str | None = None
     with _alone(source):
         if (holder := ledger.holder(source)) is not None:
             raise _busy(source, holder, f"is {holder.status}")
-        saver = _graph(source).checkpointer
-        if isinstance(saver, GuardedSaver):
-            made, copied = threads.fork(saver, source, checkpoint_id, target, ledger.new_thread_elsewhere)
-        else:
+        if ledger.backend_of(source) is None:
             made, copied = ledger.fork_thread(source, checkpoint_id, target)
+        else:
+            saver: Any = _graph(source).checkpointer
+            made, copied = threads.fork(saver, source, checkpoint_id, target, ledger.new_thread_elsewhere)
         if not made:
             raise ThreadBusyError(
                 f"Thread {target!r} exists already; a fork makes a new one.", thread_id=target, run_id=None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 
 import pytest
 
@@ -90,6 +92,31 @@ def test_r13_a_bell_that_reaches_a_draining_process_is_passed_on(stage: Stage, p
     if pool == "threads":  # prefork's parent keeps it and gives it back to the broker at its end
         assert f"the bell of run {second.id} is passed on" in old.text
     assert set(second.log.pids()) <= {new.pid, *new.children}
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.parametrize("how", ["control", "hangup"])
+def test_r13_a_worker_told_to_go_otherwise_than_by_sigterm_hands_over_too(
+    stage: Stage, pool: str, how: str
+) -> None:
+    old = stage.worker(pool=pool, concurrency=2)
+    trial = Trial(stage, "long_steps", steps=40, width=2, seconds=0.005).enqueue(held=[6])
+    trial.wait_held(6)
+    if how == "control":  # as an operator does it from elsewhere
+        stage.script(
+            "from tests.acceptance.site.celery import app\n"
+            f"app.control.broadcast('shutdown', destination={[old.nodename]!r})"
+        ).check_returncode()
+    else:  # then Celery begins the worker anew, which it cannot do where it was begun with "python -m celery"
+        os.kill(old.pid, signal.SIGHUP)
+    until(lambda: drained(old), PATIENCE, "the worker drains")
+    new = stage.worker(pool=pool, concurrency=2)
+    trial.release(6)
+    old.wait_end(PATIENCE)
+    run = trial.wait_succeeded()
+    assert (run.deliveries, run.crashes) == (2, 0)
+    trial.assert_executed()
+    assert take_overs(new) == []  # handed over, not found
 
 
 def _marked(stage: Stage, trial: Trial) -> bool:

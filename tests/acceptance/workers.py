@@ -11,6 +11,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -71,6 +72,11 @@ class Worker:
 
     def __repr__(self) -> str:
         return f"<Worker {self.name} pid={self.pid} children={self.children if self.alive else 'ended'}>"
+
+    @property
+    def nodename(self) -> str:
+        """How Celery's remote control calls it."""
+        return f"{self.name}@{socket.gethostname()}"
 
     @property
     def pid(self) -> int:

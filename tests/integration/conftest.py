@@ -13,12 +13,20 @@ from django.db import connections
 
 from holdfast.persistence import retention
 from holdfast.persistence.connections import close_pools, connect
+from tests.integration.shell import Shell
 
 
 @pytest.fixture(autouse=True)
 def _no_pool_stays_open() -> Iterator[None]:
     yield
     close_pools()
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    return Shell(capsys)
 
 
 @pytest.fixture

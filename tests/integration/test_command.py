@@ -10,7 +10,6 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -23,45 +22,12 @@ from holdfast.persistence.ids import parse_run_id
 from holdfast.persistence.models import RunRow
 from holdfast.persistence.records import StepRecord
 from holdfast.runner.management import run_page
-from holdfast.runner.management.command import main
 from holdfast.testing import run_now
 from tests import celery_app as _celery_app  # noqa: F401 - a broker that answers
+from tests.integration.shell import Shell, outside, site
 
 pytestmark = pytest.mark.django_db(transaction=True)
 REQUEST = '{"request": "a boat", "amount": 3.5}'
-
-
-class Shell:
-    """Runs the command in this process and keeps what it said."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def __call__(self, *arguments: str, code: int = 0) -> str:
-        self._capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main(arguments)
-        said = self._capsys.readouterr()
-        self.stderr = said.err
-        assert end.value.code == code, said.out + said.err
-        return said.out
-
-    def json(self, *arguments: str, code: int = 0) -> Any:
-        return json.loads(self(*arguments, "--json", code=code))
-
-    def refused(self, *arguments: str) -> str:
-        """The one line of a typed error."""
-        assert self(*arguments, code=1) == ""
-        lines = self.stderr.strip().splitlines()
-        assert len(lines) == 1, self.stderr
-        assert lines[0].startswith("holdfast: ")
-        return lines[0]
-
-
-@pytest.fixture
-def shell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.setenv("COLUMNS", "160")
-    return Shell(capsys)
 
 
 def test_a_run_from_enqueue_to_its_result(shell: Shell) -> None:
@@ -261,25 +227,6 @@ def _heed_sigint() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def site(**changes: str) -> dict[str, str]:
-    """The environment of the reference site on the test's own database."""
-    where = connection.settings_dict
-    return {
-        "DJANGO_SETTINGS_MODULE": "holdfast.runner.site.settings",
-        "SECRET_KEY": "only-for-tests",
-        "DATABASE_URL": f"postgresql://{where['USER']}:{where['PASSWORD']}@/{where['NAME']}"
-        f"?host={where['HOST']}&port={where['PORT'] or 5432}",
-        **changes,
-    }
-
-
-def outside(*arguments: str, drop: tuple[str, ...] = (), **env: str) -> subprocess.CompletedProcess[str]:
-    """The command as a process of its own, under the reference site."""
-    kept = {key: value for key, value in {**os.environ, **site(**env)}.items() if key not in drop}
-    command = [sys.executable, "-m", "holdfast.runner.management.command", *arguments]
-    return subprocess.run(command, env=kept, capture_output=True, text=True, check=False, timeout=60)
-
-
 @pytest.mark.parametrize("command", ["runs", "prune", "enqueue"])
 def test_a_database_that_does_not_answer_is_one_line(command: str) -> None:
     arguments = ["approval", REQUEST] if command == "enqueue" else []
@@ -368,13 +315,6 @@ def test_a_question_is_shown_only_while_it_is_asked(shell: Shell) -> None:
     assert f"holdfast resume {run_id} ANSWER" in shell("show", run_id)
     shell("resume", run_id, "true")
     assert "holdfast resume" not in shell("show", run_id)
-
-
-def test_threads_are_listed_where_runs_share_one(shell: Shell) -> None:
-    shell("enqueue", "approval", REQUEST)
-    assert "thread" not in shell("runs").splitlines()[0]
-    shell("enqueue", "approval", REQUEST, "--thread", "harbour")
-    assert "thread" in shell("runs").splitlines()[0]
 
 
 def test_a_step_that_died_with_its_process_is_told_as_lost() -> None:

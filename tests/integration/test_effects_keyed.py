@@ -56,6 +56,28 @@ def test_p4_a_recorded_effect_is_not_executed_again(monkeypatch: pytest.MonkeyPa
     assert sent == ["ada"]
 
 
+@pytest.mark.parametrize("effect", ["keyed", "transactional", "at_most_once"])
+def test_p4_an_effect_names_the_checkpoint_it_was_begun_under(effect: Any) -> None:
+    @task(effect=effect)
+    def send(to: str) -> str:
+        return to
+
+    def step(state: State) -> State:
+        return {"items": [send("ada").result()]}
+
+    builder = StateGraph(State)
+    builder.add_node("first", step)
+    builder.add_node("second", step)
+    builder.add_edge(START, "first")
+    builder.add_edge("first", "second")
+    attempt = claim()
+    execute(builder.compile(), {"items": []}, attempt)
+    states = builder.compile(checkpointer=DjangoSaver()).get_state_history(config(attempt))
+    before = {name: state.config["configurable"]["checkpoint_id"] for state in states for name in state.next}
+    recorded = list(Effect.objects.order_by("begun_at").values_list("checkpoint_id", flat=True))
+    assert recorded == [before["first"], before["second"]]
+
+
 @pytest.mark.parametrize("where", ["effect-before-begin", "effect-after-begin", "effect-after-body"])
 def test_p4_every_attempt_sees_the_same_key(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     keys: list[str] = []

@@ -37,9 +37,9 @@ def claimed(fence: Fence) -> Claim:
     """What the claimer of that fence holds."""
     RunRow.objects.filter(id=fence.run_id).update(owner="o")
     run = ledger.get(fence.run_id)
-    nothing = Typed(type="null", data=None, graph=run.graph, version=run.version)
+    nothing = Typed(type="null", data=None, graph=run.graph, version=run.version, place=())
     return Claim(
-        run=run, token=fence.token, entered=False, config={}, context=nothing, asked=(), answers=None
+        run=run, token=fence.token, entered=False, stored_config={}, context=nothing, asked=(), answers=None
     )
 
 
@@ -53,7 +53,14 @@ def fail(claim: Claim) -> object:
 
 def ask(claim: Claim) -> object:
     question = Question(
-        id="0" * 32, value="?", node="n", namespace="", checkpoint_id="c", task_id="t", answered=0
+        id="0" * 32,
+        run_id=claim.run.id,
+        stored="?",
+        node="n",
+        namespace="",
+        checkpoint_id="c",
+        task_id="t",
+        answered=0,
     )
     return ledger.settle(claim, RunStatus.INTERRUPTED, questions=[question])
 

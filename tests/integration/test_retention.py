@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Annotated, Any, TypedDict
+from uuid import uuid4
 
 import pytest
 from django.utils import timezone
@@ -15,7 +16,7 @@ from holdfast.conf import Retention
 from holdfast.errors import InvalidInputError
 from holdfast.persistence import DjangoCache, DjangoSaver
 from holdfast.persistence.connections import connect
-from holdfast.persistence.models import Effect, Entry, NodeCacheEntry, RunRow, Step, Thread
+from holdfast.persistence.models import Effect, Entry, NodeCacheEntry, NodeFlight, RunRow, Step, Thread
 from holdfast.persistence.retention import PruneReport, prune
 from holdfast.persistence.thread_look import checkpoint_time
 from tests.integration.threads import DAY, State, config, counts, graph, keep, run_row, talk
@@ -230,6 +231,47 @@ def test_expired_cache_entries_go_in_batches(at_hours: Any) -> None:
     assert report.cache_entries == 10
     assert seen == [4, 8, 10]
     assert NodeCacheEntry.objects.get().key == "x"
+
+
+def test_cache_entries_of_a_version_that_is_gone_go_after_a_day_without_use(at_hours: Any) -> None:
+    at_hours(0)
+    kept = ["", "orders@2", "strangers@1"]
+    for version in ("orders@1", *kept):
+        DjangoCache[Any](version=version).set({(("n",), "k"): (1, None)})
+    known = {"orders": {"orders@2"}, "others": {""}}
+    assert (
+        prune(keep(cache=True), cache_versions=known).cache_entries == 0
+    )  # an earlier deploy's may use them
+    at_hours(25)
+    assert prune(keep(cache=True)).cache_entries == 0  # who knows no graphs does not judge
+    assert prune(keep(cache=True), cache_versions=known, dry_run=True).cache_entries == 1
+    NodeCacheEntry.objects.update(used_at=timezone.now() + timedelta(hours=2))
+    assert prune(keep(cache=True), cache_versions=known).cache_entries == 0
+    at_hours(27)
+    assert prune(keep(cache=True), cache_versions=known).cache_entries == 1
+    assert sorted(NodeCacheEntry.objects.values_list("version", flat=True)) == kept
+
+
+def test_p10_the_lead_of_a_run_that_is_its_own_stays(at_hours: Any) -> None:
+    run = run_row("thread", "running", token=uuid4())
+    for slot, token in ((1, run.token), (2, uuid4())):
+        NodeFlight.objects.create(
+            slot=slot,
+            namespace=["n"],
+            key="k",
+            holder=uuid4(),
+            run_id=run.id,
+            token=token,
+            begun_at=timezone.now(),
+            renewed_at=timezone.now(),
+            waits_for=[],
+        )
+    at_hours(0)
+    prune(keep(cache=True))
+    assert NodeFlight.objects.count() == 2
+    at_hours(2)
+    prune(keep(cache=True))
+    assert NodeFlight.objects.get().slot == 1
 
 
 def test_pages_cover_every_thread_with_and_without_a_row(at_hours: Any) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.db import connections, transaction
 from django.db.models import F
 
 import holdfast
@@ -304,6 +306,31 @@ def test_p1_r16_runs_that_nobody_can_execute_leave_bells_for_the_others() -> Non
 
     until(lambda: [bell.run_id for bell in rung(JOURNAL)] == [due.id], 5, "the one that is due is rung for")
     assert len(rung([("journal", "retired")])) == BELLS_A_SWEEP
+
+
+@pytest.mark.django_db(transaction=True)
+def test_r15_one_of_those_who_ring_for_the_same_runs_looks_at_a_time() -> None:
+    holdfast.enqueue("journal", page("a"), queue="slow")
+    holdfast.enqueue("journal", page("b"), queue="fast")
+
+    def rung(queue: str) -> list[str | None]:
+        RunRow.objects.filter(queue=queue).update(bell_at=F("not_before"))  # as for runs that become due
+        bells = ledger.bells(queues=[queue], default_queue="celery", known=JOURNAL, idle=False)
+        return [bell.queue for bell in bells]
+
+    def elsewhere(queue: str) -> list[str | None]:
+        try:
+            return rung(queue)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as other, transaction.atomic():
+        assert rung("slow") == ["slow"]
+        assert other.submit(elsewhere, "fast").result(10) == ["fast"]
+    with ThreadPoolExecutor(1) as other, transaction.atomic():
+        ledger.bells(queues=["slow"], default_queue="celery", known=JOURNAL, idle=False)
+        assert other.submit(elsewhere, "slow").result(10) == []
+    assert rung("slow") == ["slow"]
 
 
 @pytest.mark.django_db(transaction=True)  # a cancel is applied on commit

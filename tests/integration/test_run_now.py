@@ -10,11 +10,12 @@ from typing import Annotated, Any, TypedDict
 import pytest
 from langgraph.func import task as plain_task
 from langgraph.graph import END, START, StateGraph
+from langgraph.types import CachePolicy
 
 import holdfast
 from holdfast.graphs import registry
 from holdfast.graphs.examples.models import Publication
-from holdfast.persistence.models import Effect
+from holdfast.persistence.models import Effect, NodeCacheEntry, NodeFlight
 from holdfast.persistence.records import Run
 from holdfast.testing import run_now
 
@@ -97,3 +98,35 @@ def test_parallel_nodes_see_the_tests_rows() -> None:
     run = executed(*[lambda _: {"counts": [published()]}] * 5)
     assert run.status == "succeeded", run.error
     assert run.result["counts"] == [1] * 5
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_p5_cached_nodes_share_the_tests_connection_and_a_new_cache_version_computes_anew(
+    asynchronous: bool,
+) -> None:
+    ran: list[str] = []
+
+    def node(state: Seen) -> Seen:
+        ran.append("node")
+        return {"counts": [1]}
+
+    async def anode(state: Seen) -> Seen:
+        return node(state)
+
+    def build() -> Any:
+        graph = StateGraph(Seen)
+        policy = CachePolicy[Any](key_func=lambda _: "same")
+        for name in ("left", "right"):
+            graph.add_node(name, anode if asynchronous else node, cache_policy=policy)
+            graph.add_edge(START, name)
+        return graph
+
+    name = f"cached-{uuid.uuid4().hex}"
+    for version, cache_version in (("1", None), ("2", None), ("3", "new"), ("4", "new")):
+        registry.register(name, version=version, cache_version=cache_version)(lambda: build())
+        run = run_now(holdfast.enqueue(name, {}))
+        assert run.status == "succeeded", run.error
+        assert run.result["counts"] == [1, 1]
+    assert len(ran) == 4  # twice for each cache version: the nodes' names belong to their keys
+    assert set(NodeCacheEntry.objects.values_list("version", "hits")) == {("", 1), (f"{name}@new", 1)}
+    assert not NodeFlight.objects.exists()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from typing import Any, TypedDict
+from uuid import uuid4
 
 import pytest
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import interrupt
+from langgraph.types import CachePolicy, interrupt
 
 import holdfast
 from holdfast.graphs import registry
+from holdfast.persistence import ledger
 from holdfast.testing import run_now
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -57,3 +59,31 @@ def test_p13_an_odd_character_in_a_question_does_not_keep_the_run_from_asking() 
     assert run.questions[0].value == {"ask": "a\ufffdb"}
     holdfast.resume(run.id, "yes")
     assert run_now(run).result == {"said": "yes"}
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("a\0b", "failed"), ("a\ud800b", "failed"), ("long " * 2000, "succeeded")],
+    ids=["nul", "surrogate", "long"],
+)
+def test_p1_an_odd_name_of_a_node_does_not_keep_the_run_from_ending(name: str, status: str) -> None:
+    graph = StateGraph(Text)
+    graph.add_node(name, lambda state: {"said": "yes"})
+    graph.add_edge(START, name)
+    graph.add_edge(name, END)
+    holdfast.register("odd-name")(lambda: graph)
+    run = run_now(holdfast.enqueue("odd-name", {}))
+    assert run.status == status, run.error  # LangGraph's own tables hold no such name
+
+
+def test_p1_a_cache_key_of_any_length_does_not_keep_the_run_from_ending() -> None:
+    key = "".join(str(uuid4()) for _ in range(500))
+    graph = StateGraph(Text)
+    graph.add_node("node", lambda state: {"said": "yes"}, cache_policy=CachePolicy(key_func=lambda _: key))
+    graph.add_edge(START, "node")
+    graph.add_edge("node", END)
+    holdfast.register("odd-key")(lambda: graph)
+    for _ in range(2):
+        run = run_now(holdfast.enqueue("odd-key", {}))
+        assert run.status == "succeeded", run.error
+    assert [step.outcome for step in ledger.steps(run.id)] == ["cached"]

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 import holdfast
 from holdfast.errors import (
@@ -262,3 +263,34 @@ def test_p4_a_run_rolled_back_after_effects_is_not_retried(
     with pytest.raises(RetryRefusedError, match="rolled back after effects"):
         holdfast.retry(run.id)
     assert holdfast.get(run.id).status == "cancelled"
+
+
+@pytest.mark.parametrize(("under_newest", "hours"), [(True, -1), (False, 1), (None, 1)])
+def test_p4_an_update_is_refused_by_the_checkpoint_of_an_effect_not_by_a_clock(
+    under_newest: bool | None, hours: int
+) -> None:
+    """Hosts' clocks differ: an effect begun under the newest checkpoint may seem older than it, and the reverse."""
+    run = written("a", ask_at=1, thread="t")
+    newest, *_, oldest = [
+        state.config["configurable"]["checkpoint_id"] for state in holdfast.history(run.thread_id)
+    ]
+    made_at = timezone.now()
+    Effect.objects.create(
+        key="k",
+        run_id=run.id,
+        thread_id="t",
+        task_id="x",
+        function="shop.charge",
+        call=0,
+        kind="keyed",
+        arguments_hash="",
+        state="done",
+        begun_at=made_at + timedelta(hours=hours),
+        token=uuid4(),
+        checkpoint_id={True: newest, False: oldest, None: None}[under_newest],
+    )
+    if under_newest is False:
+        holdfast.update_state("t", {"notes": ["edited"]})
+    else:  # a row of before the column was made tells its time only
+        with pytest.raises(ThreadBusyError, match="effects"):
+            holdfast.update_state("t", {"notes": ["edited"]})

@@ -127,7 +127,7 @@ def test_p12_every_plain_value_comes_back_as_it_was_or_is_refused(value: Any) ->
     found = saver.get_tuple(config)
     assert found is not None
     back = found.checkpoint["channel_values"]["it"]
-    assert repr(back) == repr(value).replace("(1, 2)", "[1, 2]")
+    assert repr(back) == repr(value)
     assert type(back) is type(value)
 
 
@@ -182,7 +182,7 @@ def test_special_writes_are_replaced_and_others_keep_their_first_value() -> None
         saver.put_writes(config, [(INTERRUPT, (Interrupt(value=round_, id="i"),))], "b")
     found = saver.get_tuple(config)
     assert found is not None
-    assert found.pending_writes == [("a", "n", 1), ("b", INTERRUPT, [Interrupt(value=2, id="i")])]
+    assert found.pending_writes == [("a", "n", 1), ("b", INTERRUPT, (Interrupt(value=2, id="i"),))]
 
 
 def test_writes_come_back_in_the_order_of_their_tasks() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import operator
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Annotated, Any, TypedDict
-from uuid import uuid4
+from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -14,14 +17,19 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.channels import DeltaChannel
 from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.postgres import PostgresSaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import TASKS
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Interrupt, Send, interrupt
 from psycopg.rows import dict_row
 
+from holdfast.errors import TypeNotAllowedError
 from holdfast.persistence import DjangoSaver
+from holdfast.persistence.codec.strict import Codec
 from holdfast.persistence.connections import close_pools, conninfo
 from tests.integration.claims import a_checkpoint, chain, claim, config_for
+from tests.unit.codec_types import Address, Colour, Derived, Job, Order, Place, Point
+from tests.unit.sameness import difference
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -128,6 +136,46 @@ def test_each_saver_lists_and_reads_what_the_other_wrote(stock: PostgresSaver, w
     found = second.get_tuple(config_for(thread_id))
     assert found is not None
     assert found.checkpoint["channel_values"] == {**values, "n": [2]}
+
+
+@ways
+def test_each_saver_builds_the_types_that_the_other_stored(stock: PostgresSaver, way: str) -> None:
+    types = (Address, Colour, Derived, Job, Order, Place, Point)
+    stock.serde = JsonPlusSerializer(allowed_msgpack_modules=True)
+    first, second = both(stock, DjangoSaver(serde=Codec(types)), way)
+    thread_id = str(uuid4())
+    values = {
+        "record": Order(1, Colour.RED),
+        "job": Job(name="four"),
+        "model": Address(street="x", extra={"n": 1}),
+        "point": Point(1, 2),
+        "at": dt.datetime(2026, 1, 2, 3, 4, 5, 6, dt.timezone(dt.timedelta(hours=2))),
+        "set": {Decimal("1.10"), UUID(int=1)},
+    }
+    if way == "ours first":  # which upstream would have stored as something else
+        values |= {
+            "zoned": dt.datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")),
+            "pairs": [(1, (2, 3))],
+            "keys": {Colour.RED: 1, (Place.HERE, 2): 3},
+            "deep": Address(street="x", extra=Derived(street="y", extra=0, more=[Place.THERE])),
+        }
+    else:
+        del values["job"]  # it gives back a dict for it, and so its reader would here
+    checkpoint, versions = a_checkpoint(first, **values)
+    first.put(config_for(thread_id), checkpoint, {}, versions)
+    found = second.get_tuple(config_for(thread_id))
+    assert found is not None
+    assert difference(values, {name: found.checkpoint["channel_values"][name] for name in values}) is None
+
+
+def test_p12_what_a_stock_saver_pickled_is_refused_with_advice(stock: PostgresSaver) -> None:
+    stock.serde = JsonPlusSerializer(pickle_fallback=True)
+    thread_id = str(uuid4())
+    checkpoint, versions = a_checkpoint(stock, slice=slice(1, 2))
+    stock.put(config_for(thread_id), checkpoint, {}, versions)
+    with pytest.raises(TypeNotAllowedError, match=r"pickle_fallback=True.*docs/codec.md") as caught:
+        DjangoSaver().get_tuple(config_for(thread_id))
+    assert caught.value.type == "pickle"
 
 
 def test_sends_of_the_format_before_version_4_are_found(stock: PostgresSaver) -> None:

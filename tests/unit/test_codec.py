@@ -7,7 +7,6 @@ import pickle
 import re
 from collections import deque
 from decimal import Decimal
-from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
@@ -88,16 +87,15 @@ def test_p12_types_of_the_schema_come_back_as_they_were(value: Any) -> None:
         (
             [HumanMessage("a"), ToolMessage("b", tool_call_id="1", artifact=Stranger(1))],
             "input[1].artifact",
-            None,
+            "tests.unit.codec_types.Stranger",
         ),
-        ({"x": [Address(street="s", extra={"a": Order(2)})]}, 'input["x"][0].extra', "builtins.dict"),
+        ({"x": [Address(street="s", extra={"a": object()})]}, 'input["x"][0].extra["a"]', "builtins.object"),
         ({"f": open}, 'input["f"]', "builtins.builtin_function_or_method"),
         ({"x": {1, Stranger}}, 'input["x"]{…}', "builtins.type"),
-        ({"big": 2**70}, 'input["big"]', "builtins.int"),
         (Send("n", {"a": object()}), 'input.arg["a"]', "builtins.object"),
         (Outer.Inner(1), "input", "tests.unit.codec_types.Outer.Inner"),
         ({Order(1, object()): 1}, None, "builtins.object"),
-        (PurePosixPath("/a"), "input", "pathlib.PurePosixPath"),
+        ({"a": slice(1)}, 'input["a"]', "builtins.slice"),
     ],
     ids=str,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -66,7 +67,7 @@ def test_approval_asks_again_where_the_answer_is_none(answer: Any) -> None:
     for _ in range(2):
         again = made.invoke(Command(resume=answer), CONFIG)["__interrupt__"][0].value
         assert again["question"] == "Approve 'a boat'?"
-        assert f"{answer!r} is neither yes nor no" in again["unclear"]
+        assert f"The answer {json.dumps(answer)} is neither yes nor no" in again["unclear"]
     assert made.invoke(Command(resume="no"), CONFIG)["outcome"] == "refused: a boat"
 
 

@@ -166,6 +166,31 @@ def test_p11_an_impossible_version_is_refused(version: Any) -> None:
         registry.register("g", version=version)
 
 
+@pytest.mark.parametrize("version", ["", " ", 2, "orders@2", "x" * 101])
+def test_p11_an_impossible_cache_version_is_refused(version: Any) -> None:
+    with pytest.raises(GraphDefinitionError, match="cache_version"):
+        registry.register("g", cache_version=version)
+
+
+def test_cached_values_are_found_by_the_labels_of_all_registered_versions() -> None:
+    registry.register("a", version="1", cache_version="x")(build)
+    registry.register("a", version="2", cache_version="y")(lambda: build())
+    registry.register("b")(lambda: build())
+    assert registry.cache_versions() == {"a": {"a@x", "a@y"}, "b": {""}}
+
+
+@pytest.mark.parametrize(("given", "kept"), [("all", None), ("latest", 1), (3, 3)])
+def test_history_says_how_many_checkpoints_stay(given: Any, kept: int | None) -> None:
+    registry.register("g", history=given)(build)
+    assert registry.get("g").history == kept
+
+
+@pytest.mark.parametrize("history", [0, -1, 2**15, True, 1.5, None, "newest", ["all"]])
+def test_p11_an_impossible_history_is_refused(history: Any) -> None:
+    with pytest.raises(GraphDefinitionError, match="history"):
+        registry.register("g", history=history)
+
+
 @pytest.mark.parametrize("limit", [0, -1, True, 1.5, "3"])
 def test_p11_an_impossible_max_crashes_is_refused(limit: Any) -> None:
     with pytest.raises(GraphDefinitionError, match="max_crashes"):

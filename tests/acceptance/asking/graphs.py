@@ -20,6 +20,7 @@ from tests.acceptance.asking import deaths as deaths  # registers its graphs
 from tests.acceptance.asking import fans as fans
 from tests.acceptance.asking import queries as queries
 from tests.acceptance.asking import receivers as receivers
+from tests.acceptance.asking import sharing as sharing
 from tests.acceptance.asking import stubborn as stubborn
 
 
