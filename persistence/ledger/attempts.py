@@ -83,6 +83,7 @@ def claim(
         run=as_run(row),
         token=token,
         entered=row["entered"],
+        backend=row["backend"],
         stored_config=as_json(row["config"]),
         context=as_typed(row, "context"),
         asked=as_asked(row),

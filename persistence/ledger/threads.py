@@ -24,6 +24,11 @@ def has_state(thread_id: ThreadId) -> bool:
     return bool(execute("thread_has_state", {"thread_id": thread_id})[0]["has_state"])
 
 
+def has_checkpoints(thread_id: ThreadId) -> bool:
+    """Whether checkpoints of the thread are in this database."""
+    return bool(execute("thread_has_checkpoints", {"thread_id": thread_id})[0]["has_checkpoints"])
+
+
 def holder(thread_id: ThreadId) -> Run | None:
     """The run that holds the thread (R4)."""
     row = first(execute("thread_holder", {"thread_id": thread_id}))

@@ -20,6 +20,10 @@ SELECT EXISTS (SELECT FROM checkpoints WHERE thread_id = %(thread_id)s)
     OR EXISTS (SELECT FROM holdfast_run WHERE thread_id = %(thread_id)s)
     OR EXISTS (SELECT FROM holdfast_thread WHERE id = %(thread_id)s AND backend IS NOT NULL) AS has_state;
 
+-- name: thread_has_checkpoints
+-- Whether checkpoints of the thread are here.
+SELECT EXISTS (SELECT FROM checkpoints WHERE thread_id = %(thread_id)s) AS has_checkpoints;
+
 -- name: thread_graph
 -- Which graph the thread belongs to: that of its newest run, or of the run that made its newest checkpoint; a
 -- forked thread has such ones from its source, and updates of its own that no run made.

@@ -130,6 +130,7 @@ def _graph(thread_id: ThreadId) -> Pregel[Any, Any, Any, Any]:
             f"No run has used thread {thread_id!r}.", thread_id=thread_id, checkpoint_id=None
         )
     spec = registry.get(*found)
+    places.refuse_moved(spec, thread_id, ledger.backend_of(thread_id))
     return spec.compile().copy({"checkpointer": places.elsewhere(spec) or _on_django(spec)})
 
 

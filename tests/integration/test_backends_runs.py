@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 import holdfast
-from holdfast.errors import InvalidInputError
+from holdfast.errors import ConfigurationError, InvalidInputError
+from holdfast.persistence.backends import close_backends
 from holdfast.persistence.models import Checkpoint
 from holdfast.testing import run_now
 from tests.acceptance.journal.pages import notes, page
+from tests.integration.backend_graphs import Point
 from tests.integration.backend_servers import ELSEWHERE, NAMES, address, on
 from tests.integration.lifecycle import notes_of, written
 
@@ -53,3 +58,50 @@ def test_a_rollback_elsewhere_is_refused_before_anything_happens(address: str) -
     with pytest.raises(InvalidInputError, match="cannot be deleted"):
         holdfast.enqueue("journal", page("b"), thread_id=asking.thread_id, multitask_strategy="rollback")
     assert holdfast.get(asking.id).status == "interrupted"
+
+
+@on(*NAMES)
+def test_a_cached_value_is_found_by_the_next_run(address: str, tmp_path: Path) -> None:
+    executed = tmp_path / "executed"
+    first = run_now(holdfast.enqueue("cached_backend", {"log": str(executed)}))
+    second = run_now(holdfast.enqueue("cached_backend", {"log": str(executed)}))
+    assert (first.result["found"], second.result["found"]) == (Point(x=1, y=2), Point(x=1, y=2))
+    assert executed.read_text() == "once\n"
+    assert [step.outcome for step in holdfast.steps(second.id)].count("cached") == 1
+
+
+@on(*NAMES)
+def test_runs_share_the_store(address: str) -> None:
+    assert run_now(holdfast.enqueue("storing_backend", {"word": "anchor"})).result["seen"] == []
+    assert run_now(holdfast.enqueue("storing_backend", {"word": "rope"})).result["seen"] == ["anchor"]
+
+
+@on(*NAMES)
+def test_async_graphs_run_there_too(address: str) -> None:
+    done = run_now(holdfast.enqueue("async_backend", {"notes": ["in"]}))
+    assert (done.status, done.result) == ("succeeded", {"notes": ["in", "left", "right", "end"]})
+    assert holdfast.state(done.thread_id).values == done.result
+
+
+@on(*ELSEWHERE)
+def test_p11_what_cannot_be_stored_is_refused_with_its_place(address: str) -> None:
+    failed = run_now(holdfast.enqueue("unstorable_backend", {"value": None}))
+    assert failed.status == "failed"
+    assert failed.error is not None
+    assert failed.error["type"] == "holdfast.errors.NotSerializableError"
+    assert "SERIALIZABLE" in failed.error["message"]
+
+
+def test_a_thread_that_stands_elsewhere_than_its_graph_says_is_not_begun_anew(
+    tmp_path: Path, settings: Any
+) -> None:
+    here = written("a", 1)
+    settings.HOLDFAST = {**settings.HOLDFAST, "CHECKPOINTER": f"sqlite:///{tmp_path}/there.db"}
+    there = run_now(holdfast.enqueue("journal", page("b"), thread_id=here.thread_id))
+    assert there.error is not None
+    assert f"holdfast transfer --from django --to sqlite:///{tmp_path}/there.db" in there.error["message"]
+    elsewhere = written("c", 1)
+    settings.HOLDFAST = {**settings.HOLDFAST, "CHECKPOINTER": "django"}
+    with pytest.raises(ConfigurationError, match="--to django"):
+        holdfast.state(elsewhere.thread_id)
+    close_backends()
