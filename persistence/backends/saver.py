@@ -94,6 +94,7 @@ class GuardedSaver(BaseCheckpointSaver[Any]):
         faults.point("checkpoint-before-commit")
         self._lease.check()
         stored = self._do(store)
+        faults.point("backend-before-note")
         self._lease.note(checkpoint_id=checkpoint["id"] if enter else None)
         fence.note_durable(namespace, checkpoint["id"])
         faults.point("checkpoint-after-commit")
