@@ -45,13 +45,9 @@ def open_cache(address: str) -> Opened:
 
 def _with_modules(address: str, kind: Kind) -> Any:
     client: Any = Redis.from_url(address)
-    known = client.execute_command("COMMAND", "INFO", *_COMMANDS)
-    # A list of entries in the order asked for, or, as redis-py reads it, a dict of those that are there.
-    there = (
-        {str(name).upper() for name in known}
-        if isinstance(known, dict)
-        else {name for name, entry in zip(_COMMANDS, known, strict=True) if entry}
-    )
+    # As one word: redis-py cannot read the answer to COMMAND where a command is unknown.
+    known = client.execute_command("COMMAND INFO", *_COMMANDS)
+    there = {command for command, entry in zip(_COMMANDS, known, strict=True) if entry}
     if lacking := [module for command, module in _COMMANDS.items() if command not in there]:
         client.close()
         raise ConfigurationError(
