@@ -36,6 +36,11 @@ class GuardedStore(BaseStore):
             self._lease.check()
         return patiently(lambda: self.inner.batch(wanted), self._is_passing, self.where)
 
+    def sweep_ttl(self) -> int:
+        """Delete what has expired; the number of items, 0 where the backend does it by itself."""
+        sweep = getattr(self.inner, "sweep_ttl", None)
+        return 0 if sweep is None else int(patiently(sweep, self._is_passing, self.where))
+
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """As ``batch``."""
         return await asyncio.to_thread(self.batch, list(ops))

@@ -133,13 +133,13 @@ SELECT count(*) AS blobs FROM gone;
 -- name: thread_drop_each
 -- As thread_drop, of any number of threads.
 DELETE FROM holdfast_thread t
-WHERE t.id = ANY(%(thread_ids)s::text[])
+WHERE t.id = ANY(%(thread_ids)s::text[]) AND t.backend IS NULL
   AND NOT EXISTS (SELECT FROM holdfast_run r WHERE r.thread_id = t.id)
   AND NOT EXISTS (SELECT FROM checkpoints c WHERE c.thread_id = t.id);
 
 -- name: thread_drop
 -- The row of a thread of which nothing is left.
 DELETE FROM holdfast_thread t
-WHERE t.id = %(thread_id)s::text
+WHERE t.id = %(thread_id)s::text AND t.backend IS NULL
   AND NOT EXISTS (SELECT FROM holdfast_run r WHERE r.thread_id = t.id)
   AND NOT EXISTS (SELECT FROM checkpoints c WHERE c.thread_id = t.id);

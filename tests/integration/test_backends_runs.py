@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 import holdfast
+from holdfast.conf import Retention
 from holdfast.errors import ConfigurationError, InvalidInputError
-from holdfast.persistence.backends import close_backends
-from holdfast.persistence.models import Checkpoint
+from holdfast.persistence.backends import close_backends, open_saver
+from holdfast.persistence.models import Checkpoint, RunRow, Thread
+from holdfast.persistence.retention import prune
 from holdfast.testing import run_now
 from tests.acceptance.journal.pages import notes, page
 from tests.integration.backend_graphs import Point
 from tests.integration.backend_servers import ELSEWHERE, NAMES, address, on
+from tests.integration.claims import config_for
 from tests.integration.lifecycle import notes_of, written
+from tests.integration.threads import DAY
 
 __all__ = ["address"]
 
@@ -105,3 +111,51 @@ def test_a_thread_that_stands_elsewhere_than_its_graph_says_is_not_begun_anew(
     with pytest.raises(ConfigurationError, match="--to django"):
         holdfast.state(elsewhere.thread_id)
     close_backends()
+
+
+@on(*ELSEWHERE)
+def test_p10_retention_deletes_expired_threads_elsewhere_and_no_others(address: str) -> None:
+    old = written("a", 2)
+    fork = holdfast.fork(old.thread_id, _newest(old.thread_id))
+    waiting = written("b", 2, ask_at=1)
+    assert prune(Retention(max_age=DAY)).threads == 0
+    RunRow.objects.update(finished_at=long_ago(), created_at=long_ago())
+    Thread.objects.update(created_at=long_ago())
+    assert prune(Retention(max_age=DAY), dry_run=True).threads == 2
+    assert holdfast.state(fork).values["notes"] == notes("a", 2)
+    assert prune(Retention(max_age=DAY)).threads == 2
+    saver = open_saver(address)
+    assert [*saver.list(config_for(old.thread_id)), *saver.list(config_for(fork))] == []
+    assert not Thread.objects.filter(id=fork).exists()
+    assert run_now(holdfast.resume(waiting.id, "yes")).result["notes"] == ["b>", "b.0", "b=yes"]
+
+
+@on("postgresql", "redis")
+def test_p10_keep_last_1_leaves_the_newest_checkpoint_where_the_saver_can_prune(address: str) -> None:
+    run = written("a", 3)
+    assert len(list(holdfast.history(run.thread_id))) > 1
+    prune(Retention(keep_last=1))
+    assert len(list(holdfast.history(run.thread_id))) == 1
+    assert notes_of(run.thread_id) == notes("a", 3)
+
+
+def test_p10_a_thread_in_a_backend_that_nobody_names_any_more_stays(tmp_path: Path, settings: Any) -> None:
+    before = settings.HOLDFAST
+    settings.HOLDFAST = {**before, "CHECKPOINTER": f"sqlite:///{tmp_path}/there.db"}
+    run = written("a", 1)
+    RunRow.objects.update(finished_at=long_ago(), created_at=long_ago())
+    settings.HOLDFAST = before
+    report = prune(Retention(max_age=DAY, run_age=None))
+    assert (report.threads, report.skipped) == (0, 1)
+    assert Thread.objects.get(id=run.thread_id).backend == f"sqlite:///{tmp_path}/there.db"
+    close_backends()
+
+
+def long_ago() -> Any:
+    """Later than any policy here keeps."""
+    return timezone.now() - timedelta(days=3)
+
+
+def _newest(thread_id: str) -> str:
+    config: Any = holdfast.state(thread_id).config
+    return str(config["configurable"]["checkpoint_id"])
