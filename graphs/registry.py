@@ -65,9 +65,8 @@ def register(
     MAX_CRASHES). ``history``: how many of a run's root checkpoints stay once it has ended: "all", "latest"
     or a number; what they need stays too, and the rest is deleted soon after. ``asynchronous``: True or False
     where it cannot be seen from the graph. ``cache_version``: what its nodes cached under another one, or under
-    none, is not found any more (None: values are shared with other graphs that have the same node function and
-    none either). ``checkpointer``, ``store``, ``cache``: where its runs keep theirs, as an address (None: the
-    settings of the same name). Raises GraphDefinitionError.
+    none, is not found any more. ``checkpointer``, ``store``, ``cache``: where its runs keep theirs, as an address
+    (None: the settings of the same name). Raises GraphDefinitionError.
     """
     frame = sys._getframe(1)
     caller = _Caller(str(frame.f_globals.get("__name__", "?")), frame.f_code.co_filename, frame.f_lineno)

@@ -61,7 +61,7 @@ class GraphSpec:
     cache: str | None = None
     """The address of its runs' node cache; None: the setting CACHE."""
     cache_version: str | None = None
-    """Under which its nodes' values are cached; None: under none, and shared with other graphs."""
+    """With which its nodes' cached values are labelled, beside the graph's name; None: with the name alone."""
     module: str
     """The module in which it was registered."""
     place: str
@@ -80,8 +80,12 @@ class GraphSpec:
 
     @property
     def cache_label(self) -> str:
-        """What its cached values carry: graph and ``cache_version``, as in ``orders@2``; empty without one."""
-        return "" if self.cache_version is None else f"{self.name}@{self.cache_version}"
+        """What its cached values carry: ``orders``, or with a ``cache_version`` ``orders@2``.
+
+        The name, since LangGraph's own keys do not tell all nodes apart: those of async functions, partials and
+        callable objects have their node's name only, and closures that of the function that makes them (1.2.22).
+        """
+        return self.name if self.cache_version is None else f"{self.name}@{self.cache_version}"
 
     @property
     def allowlist(self) -> frozenset[tuple[str, str]]:
@@ -138,6 +142,18 @@ class GraphSpec:
             raise self._refused(
                 "it is compiled with checkpointer=False, and without checkpoints nothing can be resumed. "
                 "Leave the argument out; a run brings its own saver"
+            )
+        self._check_cache(graph.cache)
+
+    def _check_cache(self, cache: Any) -> None:
+        """A cache that the graph brings stays, and must do what ``cache_version`` says."""
+        if self.cache_version is None or cache is None or isinstance(cache, InMemoryCache):
+            return
+        if (has := getattr(cache, "version", None)) != "":
+            why = "which knows no versions" if has is None else f"which has version={has!r} already"
+            raise self._refused(
+                f"it is registered with cache_version={self.cache_version!r}, but compiled with a "
+                f"{type(cache).__name__}, {why}. Leave one of the two out"
             )
 
     def _bare(self, graph: Pregel[Any, Any, Any, Any]) -> Pregel[Any, Any, Any, Any]:

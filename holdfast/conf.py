@@ -80,8 +80,8 @@ class Settings:
     SERIALIZABLE: tuple[str, ...] = ()
     """Dotted paths of further types that may be stored (P12), e.g. ``"shop.types.Order"``."""
     ENCRYPTION: keys.Encryption = field(default_factory=keys.Encryption)
-    """``{"keys": {id: key}, "active": id}``: what is stored is encrypted under the active key (docs/encryption.md).
-    The environment variables HOLDFAST_ENCRYPTION_KEYS and HOLDFAST_ENCRYPTION_ACTIVE add to it."""
+    """``{"keys": {id: key}, "active": id, "readable_vectors": False}``: what is stored is encrypted under the active
+    key (docs/encryption.md). The environment variables HOLDFAST_ENCRYPTION_KEYS and HOLDFAST_ENCRYPTION_ACTIVE add to it."""
     STORE_INDEX: dict[str, Any] | None = None
     """The store's search by meaning, as upstream's PostgresIndexConfig: ``dims``, ``embed``, ``fields``,
     ``distance_type``, ``ann_index_config``. None: no vectors, no extension."""

@@ -62,17 +62,21 @@ class Encryption:
     """By id. Values that were stored under one can be read as long as it is here."""
     active: str | None = None
     """Id of the key that new values are stored under; None stores them in the clear."""
+    readable_vectors: bool = False
+    """Whether the store's index may keep vectors, which cannot be encrypted, and tell much of their texts."""
 
     def __hash__(self) -> int:
-        return hash((frozenset(self.keys.items()), self.active))
+        return hash((frozenset(self.keys.items()), self.active, self.readable_vectors))
 
 
 def read(given: Any) -> Encryption:
     """The setting, with what the environment adds to it. Raises ConfigurationError, which shows no key."""
     if given is None:
         given = {}
-    if not isinstance(given, Mapping) or not set(given) <= {"keys", "active"}:
-        raise _wrong('is a dict with "keys" (id: key) and "active" (an id, or None)')
+    if not isinstance(given, Mapping) or not set(given) <= {"keys", "active", "readable_vectors"}:
+        raise _wrong('is a dict with "keys" (id: key), "active" (an id, or None) and "readable_vectors"')
+    if not isinstance(given.get("readable_vectors", False), bool):
+        raise _wrong('["readable_vectors"] is True or False')
     written = given.get("keys") or {}
     if not isinstance(written, Mapping):
         raise _wrong('["keys"] is a dict of ids and keys')
@@ -86,7 +90,7 @@ def read(given: Any) -> Encryption:
         active = chosen or None
     if active is not None and active not in keys:
         raise _wrong(f'["active"] is {str(active)[:64]!r}, and there is no key of that id')
-    return Encryption(keys=keys, active=active)
+    return Encryption(keys=keys, active=active, readable_vectors=bool(given.get("readable_vectors", False)))
 
 
 def _from_environment() -> dict[str, Secret]:

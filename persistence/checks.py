@@ -17,12 +17,13 @@ from holdfast.conf import settings
 from holdfast.errors import ConfigurationError
 from holdfast.persistence.backends.address import KINDS, checked
 from holdfast.persistence.codec import codec
+from holdfast.persistence.encryption import keyring
 from holdfast.persistence.upstream import KNOWN, KNOWN_RELEASE, fingerprints
 
 
 @checks.register
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """HOLDFAST can be read, its backends have known forms, its DATABASE is PostgreSQL with psycopg 3, and its types can be imported.
+    """HOLDFAST can be read and its backends are known, its DATABASE is PostgreSQL with psycopg 3, what it names can be imported.
 
     Opens no connection.
     """
@@ -31,6 +32,11 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
             checked(None, kind)
         if settings().SERIALIZABLE:  # else there is nothing to look at that is worth LangGraph's import
             codec()
+        keyring()
+        if settings().STORE_INDEX:
+            from holdfast.persistence.store.tables import check_vectors_may_be_read
+
+            check_vectors_may_be_read()
     except ConfigurationError as error:
         return [checks.Error(error.message, id="holdfast.E001")]
     return _alias_problems(settings().DATABASE)

@@ -48,7 +48,7 @@ def patiently(call: Callable[[], T], is_passing: Callable[[BaseException], bool]
     while True:
         try:
             return call()
-        except Exception as error:
+        except Exception as error:  # which of them pass, the backend says
             if not is_passing(error):
                 raise
             logger.warning("%s: %s", where, error)

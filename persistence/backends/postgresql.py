@@ -58,7 +58,7 @@ def _set_up(
         pool.open()
         try:
             setup()
-        except BaseException:
+        except BaseException:  # a pool has threads, whatever the setup died of
             pool.close()
             raise
     return Opened(value=value, close=pool.close, is_passing=is_passing, ordered=ordered, inline=True)

@@ -17,7 +17,7 @@ class NodeCacheEntry(models.Model):
     namespace = ArrayField(models.TextField())
     key = models.TextField()
     version = models.TextField(default="")
-    """The graph and the ``cache_version`` that it was registered with, as in ``orders@2``; empty without one."""
+    """The graph, and the ``cache_version`` that it was registered with: ``orders``, ``orders@2``; empty outside of runs."""
     type = models.TextField()
     value = models.BinaryField()
     cost = models.FloatField(null=True)

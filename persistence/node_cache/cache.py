@@ -64,6 +64,10 @@ class DjangoCache(BaseCache[ValueT]):
         self.on_hit = on_hit
         self._missed: dict[bytes, float] = {}
 
+    def under(self, version: str) -> DjangoCache[ValueT]:
+        """One like this for the entries of that version."""
+        return DjangoCache(using=self._using, serde=self._codec, version=version, on_hit=self.on_hit)
+
     @property
     def alias(self) -> str:
         """The alias of the database."""

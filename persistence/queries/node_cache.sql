@@ -78,10 +78,31 @@ WHERE NOT EXISTS (SELECT FROM counted WHERE counted.slot = e.slot);
 
 -- name: cache_totals
 -- What the cache holds and has saved, by node and version, most saved first.
-SELECT namespace, version, count(*) AS entries,
+SELECT array_to_json(namespace)::text AS namespace, version, count(*) AS entries,
        count(*) FILTER (WHERE expires_at <= (SELECT holdfast_now())) AS expired,
        sum(hits)::bigint AS hits, sum(misses)::bigint AS misses, sum(saved)::float8 AS saved,
        sum(octet_length(value))::bigint AS bytes
-FROM holdfast_node_cache
-GROUP BY namespace, version
-ORDER BY sum(saved) DESC, count(*) DESC, namespace, version;
+FROM holdfast_node_cache e
+GROUP BY e.namespace, version
+ORDER BY sum(saved) DESC, count(*) DESC, e.namespace, version;
+
+-- name: cache_entries
+-- The entries of a node, by its name or that of its function, with or without module; most saved first.
+SELECT array_to_json(e.namespace)::text AS namespace, e.version, e.key, e.cost, e.hits, e.misses, e.saved,
+       octet_length(e.value) AS bytes, e.created_at, e.expires_at, e.used_at
+FROM holdfast_node_cache e
+WHERE EXISTS (
+    SELECT FROM unnest(e.namespace) AS part
+    WHERE part = %(node)s OR right(part, length(%(node)s) + 1) = '.' || %(node)s
+)
+ORDER BY e.saved DESC, e.hits DESC, e.id
+LIMIT %(limit)s;
+
+-- name: cache_namespaces
+-- Those under which a node, named as for cache_entries, has values, or is having one computed.
+SELECT DISTINCT array_to_json(known.namespace)::text AS namespace
+FROM (SELECT namespace FROM holdfast_node_cache UNION ALL SELECT namespace FROM holdfast_node_flight) AS known
+WHERE EXISTS (
+    SELECT FROM unnest(known.namespace) AS part
+    WHERE part = %(node)s OR right(part, length(%(node)s) + 1) = '.' || %(node)s
+);

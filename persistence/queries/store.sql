@@ -35,8 +35,8 @@ SELECT position, prefix, key, value::text, created_at, updated_at FROM asked;
 
 -- name: store_search
 -- Items under each of any number of namespace prefixes (an empty path: all) that meet its conditions, the
--- newest first. equal is contained in the value of every match, which an index may use; a condition is [key,
--- operator, operand], and compares only values of one JSON type, numbers as numbers. A range finds what is
+-- newest first. equal is contained in the value of every match; a condition is [key, operator, operand], and
+-- compares only values of one JSON type, numbers as numbers. An encrypted value meets all, and is looked at later. A range finds what is
 -- below a path, '/' being the character after '.'; it uses upstream's index, which LIKE would not here.
 WITH clock AS MATERIALIZED (
     SELECT holdfast_now() AS now
@@ -56,17 +56,18 @@ WITH clock AS MATERIALIZED (
               AND (prefix = q.path OR (prefix ~>=~ (q.path || '.') AND prefix ~<~ (q.path || '/')))
         ) s
         WHERE (NOT %(omit_expired)s::boolean OR s.expires_at IS NULL OR s.expires_at > (SELECT now FROM clock))
-          AND s.value @> q.contained
-          AND NOT EXISTS (
-              SELECT FROM jsonb_array_elements(q.met) AS c
-              WHERE NOT coalesce(CASE c ->> 1
-                  WHEN '$eq' THEN s.value -> (c ->> 0) = c -> 2
-                  WHEN '$ne' THEN s.value -> (c ->> 0) <> c -> 2
-                  ELSE jsonb_typeof(s.value -> (c ->> 0)) = jsonb_typeof(c -> 2) AND CASE c ->> 1
-                      WHEN '$gt' THEN s.value -> (c ->> 0) > c -> 2
-                      WHEN '$gte' THEN s.value -> (c ->> 0) >= c -> 2
-                      WHEN '$lt' THEN s.value -> (c ->> 0) < c -> 2
-                      WHEN '$lte' THEN s.value -> (c ->> 0) <= c -> 2 END END, false))
+          AND (jsonb_typeof(s.value -> 'holdfast_sealed') = 'string' AND s.value - 'holdfast_sealed' = jsonb_build_object()
+               OR s.value @> q.contained
+               AND NOT EXISTS (
+                   SELECT FROM jsonb_array_elements(q.met) AS c
+                   WHERE NOT coalesce(CASE c ->> 1
+                       WHEN '$eq' THEN s.value -> (c ->> 0) = c -> 2
+                       WHEN '$ne' THEN s.value -> (c ->> 0) <> c -> 2
+                       ELSE jsonb_typeof(s.value -> (c ->> 0)) = jsonb_typeof(c -> 2) AND CASE c ->> 1
+                           WHEN '$gt' THEN s.value -> (c ->> 0) > c -> 2
+                           WHEN '$gte' THEN s.value -> (c ->> 0) >= c -> 2
+                           WHEN '$lt' THEN s.value -> (c ->> 0) < c -> 2
+                           WHEN '$lte' THEN s.value -> (c ->> 0) <= c -> 2 END END, false)))
         ORDER BY s.updated_at DESC, s.prefix, s.key
         LIMIT q.most OFFSET q.skipped
     ) found

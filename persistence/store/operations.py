@@ -9,7 +9,7 @@ item the later counts. Touches no database itself.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Any, LiteralString, NamedTuple
+from typing import Any
 
 from langgraph.store.base import (
     GetOp,
@@ -18,7 +18,6 @@ from langgraph.store.base import (
     Op,
     PutOp,
     Result,
-    SearchItem,
     SearchOp,
     validate_op_namespace,
 )
@@ -26,35 +25,15 @@ from langgraph.store.base import (
 from holdfast.errors import InvalidInputError
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.sql import query
-from holdfast.persistence.store import filters, values
+from holdfast.persistence.store import searching, values
+from holdfast.persistence.store.asking import Ask, Embed, Params, Prepare, Statement, Step
 from holdfast.persistence.store.index import Index
 from holdfast.persistence.store.namespaces import checked_text, namespace_of, namespace_text, patterns
 
-Params = dict[str, Any]
-Statement = LiteralString | bytes
 Numbered = Sequence[tuple[int, Any]]
 _UNFENCED: Params = {"run_id": None, "token": None}
 
 
-class Ask(NamedTuple):
-    """Execute it; the answer is its rows."""
-
-    statement: Statement
-    params: Params
-
-
-class Embed(NamedTuple):
-    """Turn the texts into vectors, which are the answer; a question's are embedded as such."""
-
-    texts: list[str]
-    questions: bool
-
-
-class Prepare(NamedTuple):
-    """See to it that the index's tables are there; the answer is the version of pgvector."""
-
-
-Step = Ask | Embed | Prepare
 Conversation = Generator[Step, Any, list[Result]]
 Part = Generator[Step, Any, None]
 
@@ -97,7 +76,7 @@ class Batch:
         }
         for position, prefix, key, value, created_at, updated_at in (yield Ask(query("store_get"), params)):
             self._results[ops[position - 1][0]] = Item(
-                value=values.unseal(value),
+                value=values.unseal(value, prefix, key),
                 key=key,
                 namespace=namespace_of(prefix),
                 created_at=created_at,
@@ -105,36 +84,8 @@ class Batch:
             )
 
     def _search(self, ops: Numbered) -> Part:
-        similar = [] if self._index is None else [each for each in ops if each[1].query]
-        plain = [each for each in ops if each not in similar]
-        if plain:
-            params = self._common | search_params([op for _, op in plain])
-            self._found(plain, (yield Ask(query("store_search"), params)))
-        if similar and self._index is not None:
-            params = self._common | search_params([op for _, op in similar])
-            version = yield Prepare()
-            vectors = yield Embed([op.query for _, op in similar], questions=True)
-            params["embeddings"] = self._index.texts(vectors, len(similar))
-            params["nearest"] = [
-                (op.limit + op.offset) * self._index.most_vectors * 2 + 1 for _, op in similar
-            ]
-            statement = self._index.search(everywhere="" in params["paths"], version=version)
-            self._found(similar, (yield Ask(statement, params)))
-
-    def _found(self, ops: Numbered, rows: Sequence[tuple[Any, ...]]) -> None:
-        found: list[list[SearchItem]] = [[] for _ in ops]
-        for position, prefix, key, value, created_at, updated_at, score in rows:
-            found[position - 1].append(
-                SearchItem(
-                    namespace=namespace_of(prefix),
-                    key=key,
-                    value=values.unseal(value),
-                    created_at=created_at,
-                    updated_at=updated_at,
-                    score=score,
-                )
-            )
-        for (position, _), items in zip(ops, found, strict=True):
+        found = yield from searching.found(ops, self._common, self._index)
+        for position, items in found.items():
             self._results[position] = items
 
     def _list(self, ops: Numbered) -> Part:
@@ -176,19 +127,6 @@ def last_of_each(ops: Numbered) -> list[PutOp]:
     return list({(op.namespace, op.key): op for _, op in ops}.values())
 
 
-def search_params(ops: Sequence[SearchOp]) -> Params:
-    """What statements that search have in common. Raises InvalidFilterError."""
-    compiled = [filters.compiled(op.filter) for op in ops]
-    return {
-        "paths": [namespace_text(op.namespace_prefix) for op in ops],
-        "equal": [each.equal for each in compiled],
-        "conditions": [each.conditions for each in compiled],
-        "limits": [op.limit for op in ops],
-        "offsets": [op.offset for op in ops],
-        "refresh": [bool(op.refresh_ttl) for op in ops],
-    }
-
-
 def put_params(ops: Sequence[PutOp]) -> Params:
     """What statements that write items have in common. Raises NotSerializableError, InvalidInputError."""
     gone = [op for op in ops if op.value is None]
@@ -198,6 +136,6 @@ def put_params(ops: Sequence[PutOp]) -> Params:
         "gone_keys": [checked_text(op.key, "key") for op in gone],
         "prefixes": [namespace_text(op.namespace) for op in kept],
         "keys": [checked_text(op.key, "key") for op in kept],
-        "values": [values.seal(op.value or {}, f"item {op.key!r}") for op in kept],
+        "values": [values.seal(op.value or {}, namespace_text(op.namespace), op.key) for op in kept],
         "minutes": [None if op.ttl is None else float(op.ttl) for op in kept],
     }

@@ -22,9 +22,10 @@ from holdfast.conf import settings
 from holdfast.persistence.connections import Connection, aexecuting, retrying
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.sql import query
+from holdfast.persistence.store.asking import Ask, Prepare, Step
 from holdfast.persistence.store.gathering import Gathering
-from holdfast.persistence.store.operations import Ask, Batch, Prepare, Step
-from holdfast.persistence.store.tables import Meaning, meaning
+from holdfast.persistence.store.operations import Batch
+from holdfast.persistence.store.tables import Meaning, check_vectors_may_be_read, meaning
 
 
 class DjangoStore(BaseStore):
@@ -55,6 +56,8 @@ class DjangoStore(BaseStore):
         self.fence = fence
         self._gatherings = WeakKeyDictionary[asyncio.AbstractEventLoop, Gathering]()
         self._meaning = meaning(index if index is not None else settings().STORE_INDEX)
+        if self._meaning is not None:
+            check_vectors_may_be_read()
 
     @property
     def index_config(self) -> Mapping[str, Any] | None:
@@ -78,7 +81,7 @@ class DjangoStore(BaseStore):
 
         Raises LeaseLostError, where a write of a run was refused, and nothing of the batch was written (P2);
         InvalidNamespaceError, InvalidInputError, NotSerializableError, before anything is written;
-        DatabaseUnreachableError.
+        DecryptionError, DatabaseUnreachableError.
         """
         conversation = self._batch(ops).conversation()
         answer: Any = None

@@ -16,7 +16,8 @@ from typing import Any, Final, NamedTuple
 import psycopg
 from psycopg import errors as pg
 
-from holdfast.errors import VectorsUnavailableError
+from holdfast.conf import settings
+from holdfast.errors import ConfigurationError, VectorsUnavailableError
 from holdfast.persistence.connections import Connection, Pool, aexecuting, pool, retrying
 from holdfast.persistence.sql import query
 from holdfast.persistence.store.index import Index, lock_and_record
@@ -150,6 +151,18 @@ def meaning(config: Mapping[str, Any] | None) -> Meaning | None:
         index = Index(config)
         _last = last = (config, Meaning(index, Tables(index)))
     return last[1]
+
+
+def check_vectors_may_be_read() -> None:
+    """Raises ConfigurationError where items are encrypted, and nobody has said that their vectors need not be."""
+    encryption = settings().ENCRYPTION
+    if encryption.active is not None and not encryption.readable_vectors:
+        raise ConfigurationError(
+            'HOLDFAST["ENCRYPTION"] encrypts the store\'s items, and an index keeps vectors that tell much of their '
+            'texts and cannot be encrypted. Do without the index, or accept it: "readable_vectors": True in '
+            'HOLDFAST["ENCRYPTION"].',
+            setting="ENCRYPTION",
+        )
 
 
 def _look(connection: Connection) -> Look:

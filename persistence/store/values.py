@@ -1,7 +1,8 @@
 """The one place where an item's value becomes what the column ``value`` holds, and again a value.
 
 The column is upstream's jsonb, which stock ``PostgresStore`` reads, so a value is what JSON can hold; nothing
-else is stored in a form that would come back as something else. (A tuple comes back as a list.)
+else is stored in a form that would come back as something else. (A tuple comes back as a list.) Where
+``HOLDFAST["ENCRYPTION"]`` has an active key, all of it is sealed, and bound to its namespace and key.
 """
 
 from __future__ import annotations
@@ -12,25 +13,39 @@ from enum import Enum
 from typing import Any
 
 from holdfast.errors import InvalidInputError, NotSerializableError
+from holdfast.persistence.encryption import inline, keyring, places
+from holdfast.persistence.encryption.inline import SEALED, open_json, seal_json
 from holdfast.persistence.jsonb import is_storable
 
 _DEPTH = 500
 """Levels of lists and dicts in one value; the server's own limit is higher, Python's recursion's is not."""
 
 
-def seal(value: Mapping[str, Any], field: str) -> str:
-    """The text of the column. Raises NotSerializableError, which names the place."""
+def seal(value: Mapping[str, Any], prefix: str, key: str) -> str:
+    """The text of the column, for the item of that namespace (as the table has it) and key.
+
+    Raises NotSerializableError, which names the place.
+    """
+    field = f"item {key!r}"
     if not isinstance(value, Mapping):
         raise InvalidInputError(
             f"{field}: an item's value is a dict, not a {type(value).__name__}.", field=field
         )
-    return json_text(dict(value), field)
+    plain, ring = json_text(dict(value), field), keyring()
+    if not ring.encrypts and SEALED not in value:
+        return plain
+    return json.dumps(seal_json(json.loads(plain), places.item(prefix, key), ring))
 
 
-def unseal(text: str) -> dict[str, Any]:
-    """What ``seal`` was given."""
+def unseal(text: str, prefix: str, key: str) -> dict[str, Any]:
+    """What ``seal`` was given. Raises DecryptionError."""
     value: dict[str, Any] = json.loads(text)
-    return value
+    return open_json(value, places.item(prefix, key)) if SEALED in value else value
+
+
+def is_sealed(text: str) -> bool:
+    """Whether the column's text is that of an encrypted value."""
+    return text.startswith('{"' + SEALED) and inline.is_sealed(json.loads(text))
 
 
 def json_text(value: Any, field: str) -> str:

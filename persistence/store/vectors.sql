@@ -73,17 +73,18 @@ WITH tuned AS MATERIALIZED (
                 WHERE {scope}
                   AND (NOT %(omit_expired)s::boolean OR s.expires_at IS NULL
                        OR s.expires_at > (SELECT now FROM clock))
-                  AND s.value @> q.contained
-                  AND NOT EXISTS (
-                      SELECT FROM jsonb_array_elements(q.met) AS c
-                      WHERE NOT coalesce(CASE c ->> 1
-                          WHEN '$eq' THEN s.value -> (c ->> 0) = c -> 2
-                          WHEN '$ne' THEN s.value -> (c ->> 0) <> c -> 2
-                          ELSE jsonb_typeof(s.value -> (c ->> 0)) = jsonb_typeof(c -> 2) AND CASE c ->> 1
-                              WHEN '$gt' THEN s.value -> (c ->> 0) > c -> 2
-                              WHEN '$gte' THEN s.value -> (c ->> 0) >= c -> 2
-                              WHEN '$lt' THEN s.value -> (c ->> 0) < c -> 2
-                              WHEN '$lte' THEN s.value -> (c ->> 0) <= c -> 2 END END, false))
+                  AND (jsonb_typeof(s.value -> 'holdfast_sealed') = 'string' AND s.value - 'holdfast_sealed' = jsonb_build_object()
+                       OR s.value @> q.contained
+                       AND NOT EXISTS (
+                           SELECT FROM jsonb_array_elements(q.met) AS c
+                           WHERE NOT coalesce(CASE c ->> 1
+                               WHEN '$eq' THEN s.value -> (c ->> 0) = c -> 2
+                               WHEN '$ne' THEN s.value -> (c ->> 0) <> c -> 2
+                               ELSE jsonb_typeof(s.value -> (c ->> 0)) = jsonb_typeof(c -> 2) AND CASE c ->> 1
+                                   WHEN '$gt' THEN s.value -> (c ->> 0) > c -> 2
+                                   WHEN '$gte' THEN s.value -> (c ->> 0) >= c -> 2
+                                   WHEN '$lt' THEN s.value -> (c ->> 0) < c -> 2
+                                   WHEN '$lte' THEN s.value -> (c ->> 0) <= c -> 2 END END, false)))
                 ORDER BY v.embedding {operator} q.target
                 LIMIT q.nearest
             ) near

@@ -35,6 +35,8 @@ def of_run(spec: GraphSpec, execution: Execution) -> dict[str, Any]:
             if address == DJANGO
             else backends.open_cache(address, allow=spec.allowlist, version=spec.cache_label, on_hit=on_hit)
         )
+    elif spec.cache_version is not None and isinstance(graph.cache, DjangoCache):
+        parts["cache"] = graph.cache.under(spec.cache_label)
     return parts
 
 

@@ -180,7 +180,20 @@ def test_a_wrong_argument_is_exit_code_2(shell: Shell, arguments: tuple[str, ...
 
 @pytest.mark.parametrize(
     "name",
-    ["up", "demo", "enqueue", "runs", "show", "watch", "resume", "cancel", "retry", "prune", "doctor"],
+    [
+        "up",
+        "demo",
+        "enqueue",
+        "runs",
+        "show",
+        "watch",
+        "resume",
+        "cancel",
+        "retry",
+        "prune",
+        "cache",
+        "doctor",
+    ],
 )
 def test_each_command_has_its_help(shell: Shell, name: str) -> None:
     assert "Usage: holdfast " + name in shell(name, "--help")

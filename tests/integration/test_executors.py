@@ -145,10 +145,10 @@ def test_a_delta_channels_checkpoint_is_not_stored_without_its_writes(
 ) -> None:
     encode = calls.write_rows
 
-    def fails_once(serde: Any, writes: Any) -> Any:
+    def fails_once(serde: Any, key: Any, task_id: str, writes: Any) -> Any:
         if any(channel == "numbers" and value == [3] for channel, value in writes):
             raise ValueError("cannot be stored")
-        return encode(serde, writes)
+        return encode(serde, key, task_id, writes)
 
     monkeypatch.setattr(calls, "write_rows", fails_once)
     run = run_now(holdfast.enqueue(graph, {"numbers": [7]}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -15,6 +16,7 @@ from langgraph.types import CachePolicy
 import holdfast
 from holdfast.graphs import registry
 from holdfast.graphs.examples.models import Publication
+from holdfast.persistence import DjangoCache
 from holdfast.persistence.models import Effect, NodeCacheEntry, NodeFlight
 from holdfast.persistence.records import Run
 from holdfast.testing import run_now
@@ -115,7 +117,7 @@ def test_p5_cached_nodes_share_the_tests_connection_and_a_new_cache_version_comp
 
     def build() -> Any:
         graph = StateGraph(Seen)
-        policy = CachePolicy[Any](key_func=lambda _: "same")
+        policy: CachePolicy[Any] = CachePolicy(key_func=lambda _: "same")
         for name in ("left", "right"):
             graph.add_node(name, anode if asynchronous else node, cache_policy=policy)
             graph.add_edge(START, name)
@@ -128,5 +130,50 @@ def test_p5_cached_nodes_share_the_tests_connection_and_a_new_cache_version_comp
         assert run.status == "succeeded", run.error
         assert run.result["counts"] == [1, 1]
     assert len(ran) == 4  # twice for each cache version: the nodes' names belong to their keys
-    assert set(NodeCacheEntry.objects.values_list("version", "hits")) == {("", 1), (f"{name}@new", 1)}
+    assert set(NodeCacheEntry.objects.values_list("version", "hits")) == {(name, 1), (f"{name}@new", 1)}
     assert not NodeFlight.objects.exists()
+
+
+def test_a_cache_version_holds_for_a_cache_that_the_graph_brings() -> None:
+    def node(state: Seen) -> Seen:
+        return {"counts": [1]}
+
+    def build() -> Any:
+        graph = StateGraph(Seen)
+        policy: CachePolicy[Any] = CachePolicy(key_func=lambda _: "same")
+        graph.add_node("node", node, cache_policy=policy)
+        graph.add_edge(START, "node")
+        return graph.compile(cache=DjangoCache())
+
+    name = f"brings-{uuid.uuid4().hex}"
+    registry.register(name, cache_version="new")(build)
+    for _ in range(2):
+        assert run_now(holdfast.enqueue(name, {})).status == "succeeded"
+    assert list(NodeCacheEntry.objects.values_list("version", "hits", "misses")) == [(f"{name}@new", 1, 1)]
+
+
+@pytest.mark.parametrize("kind", ["async", "closure", "partial"])
+def test_two_graphs_do_not_take_each_others_values_where_langgraph_cannot_tell_their_nodes_apart(
+    kind: str,
+) -> None:
+    def build(model: int) -> Any:
+        def node(state: Seen) -> Seen:
+            return {"counts": [model]}
+
+        async def anode(state: Seen) -> Seen:
+            return {"counts": [model]}
+
+        graph = StateGraph(Seen)
+        policy: CachePolicy[Any] = CachePolicy()
+        made = {"async": anode, "closure": node, "partial": partial(node)}[kind]
+        graph.add_node("generate", made, cache_policy=policy)
+        graph.add_edge(START, "generate")
+        return graph
+
+    name = f"model-{uuid.uuid4().hex}"
+    for model in (1, 2):
+        registry.register(f"{name}.{model}")(partial(build, model))
+    for model in (1, 2, 1, 2):
+        assert run_now(holdfast.enqueue(f"{name}.{model}", {})).result["counts"] == [model]
+    assert sorted(NodeCacheEntry.objects.values_list("hits", "misses")) == [(1, 1), (1, 1)]
+    assert NodeCacheEntry.objects.values("namespace", "key").distinct().count() == 1

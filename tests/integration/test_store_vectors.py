@@ -31,6 +31,8 @@ from holdfast.persistence.ids import ThreadId, new_run_id, new_token
 from holdfast.persistence.store.index import Index
 from holdfast.persistence.store.tables import Tables
 from holdfast.runner.management.command import main
+from tests.extras import extra
+from tests.integration.encrypting import encryption
 from tests.servers import PrivatePostgres, private_postgres
 
 __all__ = ["private_postgres"]
@@ -100,6 +102,28 @@ def keys(found: Any) -> list[str]:
 def fruit(store: DjangoStore) -> None:
     for n, name in enumerate(["apple", "banana", "cherry", "apples", "grape"]):
         store.put(A, name, {"text": name, "n": n})
+
+
+def test_a_search_by_meaning_filters_what_is_encrypted_and_keeps_its_order(
+    server: PrivatePostgres, settings: Any
+) -> None:
+    extra("cryptography")
+    settings.HOLDFAST = encryption("a")
+    settings.HOLDFAST["ENCRYPTION"]["readable_vectors"] = True
+    store = DjangoStore(index=config())
+    store.batch([PutOp(A, f"noise{n}", {"text": "apple", "n": -1}) for n in range(120)])
+    fruit(store)
+    with server.connect() as connection:
+        assert connection.execute(
+            "SELECT count(*) FROM store WHERE value::text LIKE '%%apple%%'"
+        ).fetchone() == (0,)
+    found = store.search(A, query="apple", filter={"n": {"$gte": 0}}, limit=3)
+    assert keys(found) == ["apple", "apples", "grape"]
+    assert found[0].score > found[1].score > found[2].score
+    assert keys(store.search(A, query="apple", filter={"n": {"$gte": 0}}, limit=2, offset=1)) == [
+        "apples",
+        "grape",
+    ]
 
 
 def test_a_store_without_an_index_makes_nothing_and_takes_a_query_for_none(server: PrivatePostgres) -> None:

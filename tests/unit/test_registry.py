@@ -176,7 +176,7 @@ def test_cached_values_are_found_by_the_labels_of_all_registered_versions() -> N
     registry.register("a", version="1", cache_version="x")(build)
     registry.register("a", version="2", cache_version="y")(lambda: build())
     registry.register("b")(lambda: build())
-    assert registry.cache_versions() == {"a": {"a@x", "a@y"}, "b": {""}}
+    assert registry.cache_versions() == {"a": {"a@x", "a@y"}, "b": {"b"}}
 
 
 @pytest.mark.parametrize(("given", "kept"), [("all", None), ("latest", 1), (3, 3)])

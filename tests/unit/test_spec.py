@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 from langchain_core.runnables import RunnableLambda
+from langgraph.cache.base import BaseCache
 from langgraph.cache.memory import InMemoryCache
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
@@ -111,6 +112,31 @@ def test_stores_and_caches_in_memory_are_left_off_and_others_kept() -> None:
     assert (compiled.store, compiled.cache) == (None, None)
     kept = Wrapped()
     assert spec(lambda: graph().compile(store=kept)).compile().store is kept
+
+
+def test_p11_a_cache_that_cannot_keep_the_cache_version_is_refused() -> None:
+    class Versioned(BaseCache[Any]):
+        def __init__(self, version: str) -> None:
+            super().__init__()
+            self.version = version
+
+        def get(self, keys: Any) -> Any: ...
+        def set(self, pairs: Any) -> None: ...
+        def clear(self, namespaces: Any = None) -> None: ...
+        async def aget(self, keys: Any) -> Any: ...
+        async def aset(self, pairs: Any) -> None: ...
+        async def aclear(self, namespaces: Any = None) -> None: ...
+
+    class Stranger(Versioned):
+        def __init__(self) -> None:
+            BaseCache.__init__(self)
+
+    for cache, why in ((Stranger(), "Stranger, which knows no versions"), (Versioned("1"), "version='1'")):
+        with pytest.raises(GraphDefinitionError, match=why):
+            spec(lambda own=cache: graph().compile(cache=own), cache_version="2").compile()
+        assert spec(lambda own=cache: graph().compile(cache=own)).compile().cache is cache
+    for cache in (Versioned(""), InMemoryCache(), None):
+        spec(lambda own=cache: graph().compile(cache=own), cache_version="2").compile()
 
 
 def test_a_saver_attached_by_copy_keeps_the_compiled_graph_bare() -> None:
