@@ -77,11 +77,11 @@ def _database(request: pytest.FixtureRequest) -> str:
         "password": place["PASSWORD"],
     }
     admin = psycopg.connect(dbname="postgres", autocommit=True, **server)
-    admin.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload]  # a name of ours
+    admin.execute(f'CREATE DATABASE "{name}"')
 
     def drop() -> None:
         close_backends()
-        admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[call-overload]  # as above
+        admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
         admin.close()
 
     request.addfinalizer(drop)
