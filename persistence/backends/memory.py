@@ -12,7 +12,8 @@ is_passing = never
 
 
 def open_checkpointer(address: str) -> Opened:
-    return Opened(value=InMemorySaver())
+    saver = InMemorySaver()
+    return Opened(value=saver, threads=lambda: list(saver.storage))
 
 
 def open_store(address: str) -> Opened:

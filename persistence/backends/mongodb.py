@@ -23,7 +23,13 @@ def is_passing(error: BaseException) -> bool:
 def open_checkpointer(address: str) -> Opened:
     client, database = _connect(address)
     saver = MongoDBSaver(client, db_name=database.name)
-    return Opened(value=saver, close=client.close, is_passing=is_passing, ordered=True)
+    return Opened(
+        value=saver,
+        close=client.close,
+        is_passing=is_passing,
+        ordered=True,
+        threads=lambda: saver.checkpoint_collection.distinct("thread_id"),
+    )
 
 
 def open_store(address: str) -> Opened:

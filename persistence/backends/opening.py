@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, TypeVar
@@ -36,6 +36,8 @@ class Opened:
     """Whether an error is the connection's or the server's, so that what failed may succeed if it is repeated."""
     ordered: bool = False
     """Of a saver: whether ``list`` gives the checkpoints of all namespaces newest first, and by pages."""
+    threads: Callable[[], Iterable[str]] | None = None
+    """Of a saver: the threads that it has, where that is known without reading them all."""
     sealed: bool = False
     """Of a saver: whether it takes no serializer, so that values have to be encoded before it sees them."""
     inline: bool = False

@@ -61,7 +61,15 @@ def _set_up(
         except BaseException:  # a pool has threads, whatever the setup died of
             pool.close()
             raise
-    return Opened(value=value, close=pool.close, is_passing=is_passing, ordered=ordered, inline=True)
+
+    def threads() -> list[str]:
+        with pool.connection() as connection:
+            rows = connection.execute("SELECT DISTINCT thread_id FROM checkpoints").fetchall()
+            return [row["thread_id"] for row in rows]
+
+    return Opened(
+        value=value, close=pool.close, is_passing=is_passing, ordered=ordered, inline=True, threads=threads
+    )
 
 
 @contextmanager

@@ -35,6 +35,7 @@ from holdfast.persistence.codec import codec
 from holdfast.persistence.codec.strict import Codec
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.saver.encoding import replaces
+from holdfast.persistence.saver.versions import next_version
 
 T = TypeVar("T")
 
@@ -57,10 +58,15 @@ class GuardedSaver(BaseCheckpointSaver[Any]):
         self.ordered = backend.ordered
         self._lease = None if fence is None else Lease(fence, self.where)
         self._is_passing = backend.is_passing
+        self._threads = backend.threads
         self._inner = _with_serde(backend, serde)
 
     def get_next_version(self, current: Any, channel: None) -> Any:
-        """As the backend has it."""
+        """As the backend has it, in the form that the thread has: it may have come from another backend."""
+        if isinstance(current, int):
+            return current + 1
+        if current is not None and isinstance(self._inner.get_next_version(None, None), int):
+            return next_version(current)
         return self._inner.get_next_version(current, channel)
 
     def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> GuardedSaver:
@@ -180,6 +186,12 @@ class GuardedSaver(BaseCheckpointSaver[Any]):
     ) -> Mapping[str, DeltaChannelHistory]:
         """The writes that rebuild each DeltaChannel at that checkpoint."""
         return self._do(partial(self._inner.get_delta_channel_history, config=config, channels=channels))
+
+    def threads(self) -> set[str]:
+        """The threads that have checkpoints there."""
+        if self._threads is not None:
+            return set(self._do(self._threads))
+        return {each.config["configurable"]["thread_id"] for each in self.list(None)}
 
     # --- upkeep: not fenced; whoever calls it sees to it that no run uses the thread
 

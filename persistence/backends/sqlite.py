@@ -25,7 +25,12 @@ def open_checkpointer(address: str) -> Opened:
     connection = _connect(address)
     saver = SqliteSaver(connection)
     saver.setup()
-    return Opened(value=saver, close=connection.close, is_passing=is_passing, ordered=True)
+
+    def threads() -> list[str]:
+        with saver.lock:
+            return [name for (name,) in connection.execute("SELECT DISTINCT thread_id FROM checkpoints")]
+
+    return Opened(value=saver, close=connection.close, is_passing=is_passing, ordered=True, threads=threads)
 
 
 def open_store(address: str) -> Opened:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import WRITES_IDX_MAP, CheckpointTuple
+from langgraph.checkpoint.base import WRITES_IDX_MAP, BaseCheckpointSaver, CheckpointTuple
 from langgraph.checkpoint.serde.types import ERROR, INTERRUPT, RESUME
 
 from holdfast.persistence.backends.saver import GuardedSaver
@@ -103,13 +103,15 @@ def fork(
     return True, True
 
 
-def copy(found: CheckpointTuple, saver: GuardedSaver, thread_id: str, *, writes: bool = True) -> None:
+def copy(
+    found: CheckpointTuple, saver: BaseCheckpointSaver[Any], thread_id: str, *, writes: bool = True
+) -> None:
     """Store a checkpoint as it is, under another thread or in another backend, with its parent and pending writes."""
     parent = (found.parent_config or {}).get("configurable", {}).get("checkpoint_id")
     place = found.config["configurable"]
     checkpoint = found.checkpoint
     stored = saver.put(
-        config_of(thread_id, place["checkpoint_ns"], parent),
+        config_of(thread_id, place.get("checkpoint_ns", ""), parent),
         checkpoint,
         found.metadata,
         dict(checkpoint["channel_versions"]),

@@ -69,6 +69,8 @@ from holdfast.persistence.ledger.threads import (
     holder,
     lock_thread,
     new_thread_elsewhere,
+    note_backend,
+    threads_with_checkpoints,
     update_obstacle,
 )
 
@@ -102,6 +104,7 @@ __all__ = [
     "is_lost",
     "lock_thread",
     "new_thread_elsewhere",
+    "note_backend",
     "open_session",
     "outlasting",
     "pass_on",
@@ -123,6 +126,7 @@ __all__ = [
     "steps",
     "sweep_deadlines",
     "sweep_lost",
+    "threads_with_checkpoints",
     "update_obstacle",
     "wants_solitude",
 ]

@@ -41,6 +41,16 @@ def backend_of(thread_id: ThreadId) -> str | None:
     return row["backend"] if row else None
 
 
+def note_backend(thread_id: ThreadId, backend: str | None) -> None:
+    """Note that the thread's checkpoints have moved there; None: to this database."""
+    execute("backend_moved", {"thread_id": thread_id, "backend": backend})
+
+
+def threads_with_checkpoints() -> list[str]:
+    """The threads that have checkpoints in this database."""
+    return [row["thread_id"] for row in execute("backend_threads_here")]
+
+
 def new_thread_elsewhere(thread_id: ThreadId, backend: str) -> bool:
     """Make a thread whose checkpoints are elsewhere; False if one of that name exists."""
     return bool(execute("backend_new_thread", {"thread_id": thread_id, "backend": backend}))

@@ -39,6 +39,20 @@ INSERT INTO holdfast_thread (id, created_at, backend)
 VALUES (%(thread_id)s::text, holdfast_now(), %(backend)s::text)
 ON CONFLICT DO NOTHING RETURNING id;
 
+-- name: backend_moved
+-- Where the thread's checkpoints are from now on. One that is here needs no row.
+WITH known AS (
+    UPDATE holdfast_thread SET backend = %(backend)s::text WHERE id = %(thread_id)s::text RETURNING id
+)
+INSERT INTO holdfast_thread (id, created_at, backend)
+SELECT %(thread_id)s::text, holdfast_now(), %(backend)s::text
+WHERE %(backend)s::text IS NOT NULL AND NOT EXISTS (SELECT FROM known)
+ON CONFLICT (id) DO UPDATE SET backend = excluded.backend;
+
+-- name: backend_threads_here
+-- The threads that have checkpoints in this database.
+SELECT DISTINCT thread_id FROM checkpoints;
+
 -- name: backend_left
 -- Nothing of the thread is left elsewhere.
 UPDATE holdfast_thread SET backend = NULL WHERE id = %(thread_id)s::text;

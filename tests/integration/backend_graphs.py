@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypedDict
 
 from langgraph.graph import START, StateGraph
 from langgraph.store.base import BaseStore
-from langgraph.types import CachePolicy
+from langgraph.types import CachePolicy, interrupt
 from pydantic import BaseModel
 
 from holdfast.graphs.registry import register
@@ -98,4 +98,27 @@ def unstorable() -> StateGraph[Anything]:
     graph = StateGraph(Anything)
     graph.add_node("make", lambda state: {"value": Unheard()})
     graph.add_edge(START, "make")
+    return graph
+
+
+@register("asking_below")
+def asking_below() -> StateGraph[Notes]:
+    """A subgraph asks, while a sibling has finished."""
+
+    def ask(state: Notes) -> Any:
+        return {"notes": [f"asked {interrupt('below?')}"]}
+
+    inner = StateGraph(Notes)
+    inner.add_node("ask", ask)
+    inner.add_edge(START, "ask")
+    below = inner.compile()
+
+    def call(state: Notes) -> Any:
+        return {"notes": below.invoke({"notes": []})["notes"]}
+
+    graph = StateGraph(Notes)
+    graph.add_node("call", call)
+    graph.add_node("quick", lambda state: {"notes": []})
+    graph.add_edge(START, "call")
+    graph.add_edge(START, "quick")
     return graph
