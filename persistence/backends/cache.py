@@ -54,7 +54,7 @@ class GuardedCache(BaseCache[Any]):
         found: dict[FullKey, Any] = {}
         for (namespace, name), data in stored.items():
             key = (namespace[len(self._above) :], name)
-            type_, _, encoded = data.partition(b":")
+            type_, _, encoded = data.partition(b"\n")
             try:
                 found[key] = self._codec.loads_typed((type_.decode(), encoded))
             except TypeNotAllowedError as error:
@@ -91,4 +91,4 @@ class GuardedCache(BaseCache[Any]):
 
     def _encoded(self, key: FullKey, value: Any) -> bytes:
         type_, data = self._codec.dump_field(value, field=f"cached {'/'.join(key[0])}")
-        return type_.encode() + b":" + data
+        return type_.encode() + b"\n" + data

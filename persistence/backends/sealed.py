@@ -85,7 +85,7 @@ class SealedSaver(BaseCheckpointSaver[Any]):
     def _unseal(self, value: Any) -> Any:
         if not isinstance(value, str) or not value.startswith(_MARK):
             return value
-        type_, _, data = value.removeprefix(_MARK).partition(":")
+        type_, _, data = value.removeprefix(_MARK).rpartition(":")  # a tag may have one, too
         return self._codec.loads_typed((type_, base64.b64decode(data)))
 
     def _opened(self, found: CheckpointTuple) -> CheckpointTuple:

@@ -7,14 +7,25 @@ from collections.abc import Iterable
 
 from langgraph.store.base import BaseStore, Op, PutOp, Result
 
-from holdfast.persistence.backends.address import shown
+from holdfast.errors import ConfigurationError
+from holdfast.persistence.backends.address import CUSTOM, scheme_of, shown
 from holdfast.persistence.backends.lease import Lease
 from holdfast.persistence.backends.opening import Opened, opened, patiently
+from holdfast.persistence.codec import codec
 from holdfast.persistence.fence import Fence
 
 
 def open_store(address: str, *, fence: Fence | None = None) -> GuardedStore:
-    """The store at an address other than ``django``. Raises ConfigurationError, OutageError."""
+    """The store at an address other than ``django``. Raises ConfigurationError, OutageError.
+
+    LangGraph's stores search in what they store, so that its values cannot be encrypted before they see them.
+    """
+    if codec().encrypts and scheme_of(address, "STORE") is not CUSTOM:
+        raise ConfigurationError(
+            f'STORE is {shown(address)!r}, where items would stand in the clear, and HOLDFAST["ENCRYPTION"] has an '
+            "active key. Keep the store in django, or name a module:factory that encrypts by itself.",
+            setting="STORE",
+        )
     return GuardedStore(opened("STORE", address), address, fence=fence)
 
 

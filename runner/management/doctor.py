@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 from django.db import connections
 
 from holdfast.conf import settings
+from holdfast.errors import HoldfastError
 
 SKEW: Final = 2.0
 """Seconds that this machine's clock may differ from the database's; due times are shown wrong beyond it."""
@@ -46,6 +47,7 @@ def examine() -> Iterator[Finding]:
     database = _database()
     yield database
     reachable = database.verdict != "wrong"
+    yield from _backends()
     for look in (_migrations, _clock):
         yield _guarded(look) if reachable else _skipped(look, "the database does not answer")
     on_database = _celery_broker().startswith("holdfast://")
@@ -150,6 +152,30 @@ def _migrations() -> Finding:
         mend = f"run `{migrate_command(settings().DATABASE)}`"
         return Finding(part="migrations", verdict="wrong", detail=f"missing: {names}", mend=mend)
     return Finding(part="migrations", verdict="ok", detail="all applied")
+
+
+def _backends() -> Iterator[Finding]:
+    """Checkpoints, store and cache that are not in Django's database: each is opened."""
+    from holdfast.persistence import backends
+    from holdfast.persistence.backends.address import KINDS
+    from holdfast.persistence.backends.opening import opened
+
+    try:
+        for kind in KINDS:
+            for address in backends.known(kind):
+                part, shown = kind.lower(), backends.shown(address)
+                try:
+                    opened(kind, address)
+                except HoldfastError as error:
+                    mend = f'check HOLDFAST["{kind}"] and the graphs that name it, and that the server runs'
+                    yield Finding(part=part, verdict="wrong", detail=error.message, mend=mend)
+                except Exception as error:  # noqa: BLE001 - each backend has its own errors
+                    detail = f"{shown}: {type(error).__name__}: {' '.join(str(error).split())}"
+                    yield Finding(part=part, verdict="wrong", detail=detail)
+                else:
+                    yield Finding(part=part, verdict="ok", detail=shown)
+    finally:
+        backends.close_backends()
 
 
 def _clock() -> Finding:

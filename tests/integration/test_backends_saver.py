@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import connection
 from langgraph.checkpoint.conformance import checkpointer_test, validate
@@ -31,6 +32,7 @@ from holdfast.persistence.ids import new_token
 from holdfast.persistence.models import Entry, RunRow, Thread
 from tests.integration.backend_servers import ELSEWHERE, address, on
 from tests.integration.claims import a_checkpoint, claim, config_for
+from tests.integration.encrypting import encryption
 
 __all__ = ["address"]
 
@@ -265,3 +267,39 @@ def _progress(fence: Fence) -> int | None:
         cursor.execute("SELECT progress FROM holdfast_entry WHERE run_id = %s", [fence.run_id])
         row = cursor.fetchone()
     return row[0] if row else None
+
+
+@on("postgresql", "sqlite")
+def test_p12_with_a_key_no_word_of_a_value_stands_in_the_clear(
+    address: str, settings: Any, tmp_path: Path
+) -> None:
+    pytest.importorskip("cryptography")
+    before = settings.HOLDFAST
+    settings.HOLDFAST = {**before, **encryption("a")}
+    fence = claim()
+    saver = open_saver(address, fence=fence)
+    config = put(saver, fence.thread_id, plain="xylophone", nested=[{"xylophone": 1}])
+    saver.put_writes(config, [("plain", "xylophone")], "task")
+    found = open_saver(address).get_tuple(config)
+    assert found is not None
+    assert found.checkpoint["channel_values"] == {"plain": "xylophone", "nested": [{"xylophone": 1}]}
+    assert found.pending_writes == [("task", "plain", "xylophone")]
+    with pytest.raises(ConfigurationError, match="in the clear"):
+        open_store(address)
+    if address.startswith("sqlite"):
+        cache = open_cache(address)
+        cache.set({(("ns",), "k"): (["xylophone"], None)})
+        assert cache.get([(("ns",), "k")]) == {(("ns",), "k"): ["xylophone"]}
+    close_backends()
+    if address.startswith("sqlite"):
+        stored = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    else:
+        with psycopg.connect(address) as there:
+            rows = [
+                there.execute(f"SELECT t::text FROM {table} t").fetchall()
+                for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
+            ]
+        stored = str(rows).encode()
+    assert fence.thread_id.encode() in stored
+    assert b"xylophone" not in stored
+    assert b"xylophone".hex().encode() not in stored
