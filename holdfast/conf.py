@@ -45,6 +45,14 @@ class Settings:
 
     DATABASE: str = "default"
     """The alias in DATABASES that holds Holdfast's tables."""
+    CHECKPOINTER: str = "django"
+    """Where the checkpoints of runs are kept, if their graph does not say: ``django`` (the database above),
+    ``postgresql://…``, ``sqlite:///file``, ``memory://``, ``redis://…``, ``mongodb://…`` or ``module:factory``."""
+    STORE: str = "django"
+    """Where the store of runs is kept, in the same forms."""
+    CACHE: str = "django"
+    """Where the node cache of runs is kept: ``django``, ``sqlite:///file``, ``memory://``, ``redis://…`` or
+    ``module:factory``."""
     LEASE: float = 15.0
     """Seconds without a heartbeat after which a run is taken over (R8)."""
     HEARTBEAT: float = 0.5
