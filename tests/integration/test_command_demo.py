@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -34,10 +33,8 @@ def demo(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[st
 
 
 def test_p3_p4_the_story_is_told_and_holds(bare: dict[str, str], documents: Path) -> None:
-    began = time.monotonic()
     done = demo(str(documents), env=bare)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert time.monotonic() - began < 60
     for line in (
         "a digest of 7 documents",
         "kill -9, in the middle",
