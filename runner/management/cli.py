@@ -9,6 +9,7 @@ import typer
 import holdfast
 from holdfast.runner.management import (
     cache_command,
+    key_commands,
     local_commands,
     run_commands,
     transfer_command,
@@ -45,5 +46,12 @@ def _options(
     """What goes before the command."""
 
 
-for group in (local_commands, run_commands, upkeep_commands, cache_command, transfer_command):
+for group in (
+    local_commands,
+    run_commands,
+    upkeep_commands,
+    cache_command,
+    key_commands,
+    transfer_command,
+):
     group.register(app)

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("holdfast_persistence", "0009_history")]
+    dependencies = [("holdfast_persistence", "0010_lz4")]
 
     operations = [
         migrations.AddField("thread", "backend", models.TextField(null=True)),
