@@ -9,8 +9,9 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import WRITES_IDX_MAP, BaseCheckpointSaver, CheckpointTuple
 from langgraph.checkpoint.serde.types import ERROR, INTERRUPT, RESUME
 
+from holdfast.persistence import ledger
 from holdfast.persistence.backends.saver import GuardedSaver
-from holdfast.persistence.ids import ThreadId
+from holdfast.persistence.ids import RunId, ThreadId
 
 _PAGE = 16  # checkpoints
 
@@ -68,12 +69,18 @@ def newest(saver: GuardedSaver, thread_id: str) -> list[CheckpointTuple]:
     return list(found.values())
 
 
-def obstacle(saver: GuardedSaver, thread_id: str) -> str | None:
-    """What a state update would make happen again: finished tasks of the newest checkpoint (R5)."""
+def obstacle(saver: GuardedSaver, thread_id: ThreadId, run_id: RunId) -> str | None:
+    """What a state update would make happen again: finished tasks of the newest checkpoint, or effects (R5).
+
+    An effect does not tell its checkpoint where that is elsewhere: the times are compared, a worker's with the
+    database's.
+    """
     root = saver.get_tuple(config_of(thread_id))
-    writes = () if root is None else root.pending_writes or ()
-    finished = any(channel not in {INTERRUPT, RESUME, ERROR} for _, channel, _ in writes)
-    return "finished tasks" if finished else None
+    if root is None:
+        return None
+    if any(channel not in {INTERRUPT, RESUME, ERROR} for _, channel, _ in root.pending_writes or ()):
+        return "finished tasks"
+    return "effects" if ledger.has_effect_since(run_id, root.checkpoint["ts"]) else None
 
 
 def fork(

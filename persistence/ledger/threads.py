@@ -56,6 +56,11 @@ def new_thread_elsewhere(thread_id: ThreadId, backend: str) -> bool:
     return bool(execute("backend_new_thread", {"thread_id": thread_id, "backend": backend}))
 
 
+def has_effect_since(run_id: RunId, moment: str) -> bool:
+    """Whether the run has begun an effect after that moment (ISO 8601)."""
+    return bool(execute("backend_effect_since", {"run_id": run_id, "moment": moment})[0]["found"])
+
+
 def update_obstacle(thread_id: ThreadId, run_id: RunId) -> str | None:
     """What a state update through an interrupted run would make happen again (R5); None: nothing."""
     row = first(execute("thread_update_obstacle", {"thread_id": thread_id, "run_id": run_id}))

@@ -39,6 +39,12 @@ INSERT INTO holdfast_thread (id, created_at, backend)
 VALUES (%(thread_id)s::text, holdfast_now(), %(backend)s::text)
 ON CONFLICT DO NOTHING RETURNING id;
 
+-- name: backend_effect_since
+-- Whether the run has begun an effect after its newest checkpoint elsewhere was made.
+SELECT EXISTS (
+    SELECT FROM holdfast_effect WHERE run_id = %(run_id)s::uuid AND begun_at > %(moment)s::timestamptz
+) AS found;
+
 -- name: backend_moved
 -- Where the thread's checkpoints are from now on. One that is here needs no row.
 WITH known AS (

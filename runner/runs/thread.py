@@ -111,8 +111,12 @@ def _alone(thread_id: ThreadId) -> Iterator[None]:
 def _refuse_unless_waiting(thread_id: ThreadId, holder: Run, saver: Any) -> None:
     if holder.status is not RunStatus.INTERRUPTED:
         raise _busy(thread_id, holder, f"is {holder.status}")
-    obstacle = threads.obstacle(saver, thread_id) if isinstance(saver, GuardedSaver) else None
-    if obstacle := obstacle or ledger.update_obstacle(thread_id, holder.id):
+    obstacle = (
+        threads.obstacle(saver, thread_id, holder.id)
+        if isinstance(saver, GuardedSaver)
+        else ledger.update_obstacle(thread_id, holder.id)
+    )
+    if obstacle:
         raise _busy(thread_id, holder, f"has {obstacle} that the update would repeat under another id")
 
 

@@ -11,6 +11,7 @@ from langgraph.store.base import BaseStore
 from langgraph.types import CachePolicy, interrupt
 from pydantic import BaseModel
 
+from holdfast import task
 from holdfast.graphs.registry import register
 
 
@@ -121,4 +122,26 @@ def asking_below() -> StateGraph[Notes]:
     graph.add_node("quick", lambda state: {"notes": []})
     graph.add_edge(START, "call")
     graph.add_edge(START, "quick")
+    return graph
+
+
+@task
+def send(text: str) -> str:
+    """An effect."""
+    return f"sent {text}"
+
+
+@register("effects_backend")
+def effects() -> StateGraph[Notes]:
+    """One node has an effect and a question, in this order if it was not asked to be free of that."""
+
+    def work(state: Notes) -> Any:
+        sent = [] if "free" in state["notes"] else [send(state["notes"][0]).result()]
+        return {"notes": [*sent, f"asked {interrupt('?')}"]}
+
+    graph = StateGraph(Notes)
+    graph.add_node("send", lambda state: {"notes": []})
+    graph.add_node("work", work)
+    graph.add_edge(START, "send")
+    graph.add_edge("send", "work")
     return graph

@@ -11,9 +11,9 @@ from django.utils import timezone
 
 import holdfast
 from holdfast.conf import Retention
-from holdfast.errors import ConfigurationError, InvalidInputError
+from holdfast.errors import ConfigurationError, InvalidInputError, ThreadBusyError
 from holdfast.persistence.backends import close_backends, open_saver
-from holdfast.persistence.models import Checkpoint, RunRow, Thread
+from holdfast.persistence.models import Checkpoint, Effect, RunRow, Thread
 from holdfast.persistence.retention import prune
 from holdfast.runner.management.doctor import _backends
 from holdfast.testing import run_now
@@ -182,3 +182,30 @@ def test_the_doctor_tells_of_a_backend_that_cannot_be_opened(settings: Any, tmp_
     (finding,) = _backends()
     assert (finding.part, finding.verdict) == ("checkpointer", "wrong")
     assert "unable to open database file" in finding.detail
+
+
+@on(*ELSEWHERE)
+def test_r5_a_waiting_run_s_state_is_not_updated_after_what_would_happen_again(address: str) -> None:
+    free = run_now(holdfast.enqueue("effects_backend", {"notes": ["free"]}))
+    holdfast.update_state(free.thread_id, {"notes": ["by hand"]}, as_node="send")
+    assert run_now(free.id).status == "interrupted"
+    Effect.objects.create(
+        key="k",
+        run_id=free.id,
+        thread_id=free.thread_id,
+        task_id="t",
+        function="send",
+        call=0,
+        kind="at_most_once",
+        arguments_hash="",
+        state="in_doubt",
+        begun_at=timezone.now(),
+        token=free.id,
+    )
+    with pytest.raises(ThreadBusyError, match="has effects"):
+        holdfast.update_state(free.thread_id, {"notes": ["again"]}, as_node="send")
+    bound = run_now(holdfast.enqueue("effects_backend", {"notes": ["bound"]}))
+    assert bound.status == "interrupted"
+    with pytest.raises(ThreadBusyError, match="has finished tasks"):
+        holdfast.update_state(bound.thread_id, {"notes": ["by hand"]})
+    assert run_now(holdfast.resume(bound.id, "yes")).result["notes"] == ["bound", "sent bound", "asked yes"]
