@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench.measures import cache, handing_in, idle, latency, memory, recovery, saver, throughput
+from bench.measures import cache, compression, handing_in, idle, latency, memory, recovery, saver, throughput
 from bench.order import Order
 from bench.report import Line
 
@@ -17,4 +17,5 @@ MEASURES: dict[str, Callable[[Order], list[Line]]] = {
     "saver": saver.measure,
     "cache": cache.measure,
     "recovery": recovery.measure,
+    "compression": compression.measure,
 }

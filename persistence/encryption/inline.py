@@ -101,5 +101,10 @@ def key_of_json(value: Any) -> str | None:
     return key_of(value[SEALED].rpartition(":")[0]) if is_sealed(value) else None
 
 
+def key_of_text(text: str) -> str | None:
+    """The id of the key that a text is sealed under; None: it is not sealed."""
+    return key_of(text.removeprefix(_PREFIX).rpartition(":")[0]) if text.startswith(_PREFIX) else None
+
+
 def _dumped(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode("ascii")

@@ -10,10 +10,13 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from holdfast.persistence.encryption import keyring, places
-from holdfast.persistence.encryption.inline import is_sealed, open_json, seal_json
+from holdfast.persistence.encryption import Keyring, keyring, places
+from holdfast.persistence.encryption.inline import is_sealed, key_of_json, open_json, seal_json
+
+_OPEN: Final = "holdfast_opened"
+"""The only entry of a config that was encrypted and is no more."""
 
 
 class Config(NamedTuple):
@@ -31,17 +34,37 @@ def new_salt() -> str:
 
 def stored_config(config: Mapping[str, Any], salt: str, run_id: object) -> Any:
     """The JSON for the column ``config``."""
-    if not salt:
-        return dict(config)
-    return seal_json({"config": dict(config), "salt": salt}, places.run("config", run_id))
+    return _stored(Config(config, salt), run_id, keyring())
 
 
 def opened_config(stored: Any, run_id: object) -> Config:
     """The same read back. Raises DecryptionError."""
-    if not is_sealed(stored):
-        return Config(stored, "")
-    opened = open_json(stored, places.run("config", run_id))
-    return Config(opened["config"], opened["salt"])
+    return _opened(stored, run_id, keyring())
+
+
+def resealed_config(stored: Any, run_id: object, ring: Keyring) -> Any:
+    """The same under the active key; the run keeps its secret, also in the clear. Raises DecryptionError."""
+    if is_sealed(stored) and key_of_json(stored) == ring.active:
+        return stored
+    config, salt = _opened(stored, run_id, ring)
+    if ring.encrypts and not salt and config:
+        return seal_json({"config": dict(config), "salt": ""}, places.run("config", run_id), ring)
+    return _stored(Config(config, salt), run_id, ring)
+
+
+def _stored(config: Config, run_id: object, ring: Keyring) -> Any:
+    if not config.salt:
+        return dict(config.config)
+    both = {"config": dict(config.config), "salt": config.salt}
+    # Once all has been brought into the clear, hashes are still keyed with it.
+    return seal_json(both, places.run("config", run_id), ring) if ring.encrypts else {_OPEN: both}
+
+
+def _opened(stored: Any, run_id: object, ring: Keyring) -> Config:
+    if is_sealed(stored):
+        stored = {_OPEN: open_json(stored, places.run("config", run_id), ring)}
+    both = stored.get(_OPEN)
+    return Config(stored, "") if both is None else Config(both["config"], both["salt"])
 
 
 def salted(digest: bytes, salt: str) -> str:

@@ -31,7 +31,7 @@ def sealed_metadata(
     """The metadata to store. Raises NotSerializableError."""
     if not (isinstance(serde, Codec) and serde.encrypts):
         return metadata
-    return seal_rest(metadata, _is_readable, place, serde.ring)
+    return seal_rest(metadata, is_readable, place, serde.ring)
 
 
 def opened_metadata(
@@ -48,7 +48,7 @@ def check_filter(serde: SerializerProtocol, filter: Mapping[str, Any] | None) ->
     if not encrypts(serde):
         return
     for name in filter or ():
-        if not _is_readable(name):
+        if not is_readable(name):
             raise InvalidInputError(
                 f'Checkpoints cannot be filtered by {name!r}: HOLDFAST["ENCRYPTION"] encrypts their metadata, except '
                 f"{', '.join(sorted(READABLE))} and what begins with holdfast_.",
@@ -56,5 +56,6 @@ def check_filter(serde: SerializerProtocol, filter: Mapping[str, Any] | None) ->
             )
 
 
-def _is_readable(name: str) -> bool:
+def is_readable(name: str) -> bool:
+    """Whether an entry of that name stays as it is."""
     return name in READABLE or name.startswith("holdfast_")

@@ -7,7 +7,13 @@ from typing import Annotated
 import typer
 
 import holdfast
-from holdfast.runner.management import cache_command, local_commands, run_commands, upkeep_commands
+from holdfast.runner.management import (
+    cache_command,
+    key_commands,
+    local_commands,
+    run_commands,
+    upkeep_commands,
+)
 
 app = typer.Typer(
     name="holdfast",
@@ -39,5 +45,5 @@ def _options(
     """What goes before the command."""
 
 
-for group in (local_commands, run_commands, upkeep_commands, cache_command):
+for group in (local_commands, run_commands, upkeep_commands, cache_command, key_commands):
     group.register(app)

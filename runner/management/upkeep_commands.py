@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from holdfast.runner.management import type_report
 from holdfast.runner.management.bootstrap import ready
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
@@ -71,12 +72,20 @@ def store_index(
     print(f"pgvector {version}: {look.type}({look.dims}), {look.method or 'no index'}")
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    as_json: AsJson = False,
+    types: Annotated[
+        bool,
+        typer.Option("--types", help="Instead, read all stored values and list their types (P12)."),
+    ] = False,
+) -> None:
     """Look at everything a run needs, and say how to mend it. Exit code 1 if something is wrong.
 
-    [dim]holdfast doctor[/dim]
+    [dim]holdfast doctor[/dim]   [dim]holdfast doctor --types[/dim]
     """
     ready()
+    if types:
+        raise typer.Exit(type_report.tell(as_json))
     from holdfast.runner.management import display, facts
     from holdfast.runner.management.doctor import examine
 

@@ -68,7 +68,7 @@ def state(saver: DjangoSaver, thread_id: str) -> Any:
 
 VALUES: dict[str, Any] = {
     "text": f"{MARK} inline",
-    "number": 4711,
+    "number": 471147114711,
     "yes": True,
     "nothing": None,
     "list": [MARK, {"deep": MARK}],
@@ -82,10 +82,10 @@ def test_nothing_of_a_state_stands_in_the_clear(keys: Keys) -> None:
     checkpoint, versions = a_checkpoint(saver, **VALUES)
     config = {**config_for(thread_id), "metadata": {"customer": MARK, "run_id": "r1"}}
     written = saver.put(config, checkpoint, {"source": "loop", "step": 3, "note": MARK}, versions)
-    saver.put_writes(written, [("list", MARK), ("text", MARK), ("number", 4711)], "task")
+    saver.put_writes(written, [("list", MARK), ("text", MARK), ("number", 471147114711)], "task")
     everything = stored(thread_id)
     assert MARK not in everything
-    assert "4711" not in everything
+    assert "471147114711" not in everything
     assert everything.count("+xaes256gcm:a") == len(VALUES) + 3 + 1
     found = saver.get_tuple(config_for(thread_id))
     assert found is not None
@@ -94,7 +94,7 @@ def test_nothing_of_a_state_stands_in_the_clear(keys: Keys) -> None:
     assert [write[1:] for write in found.pending_writes or ()] == [
         ("list", MARK),
         ("text", MARK),
-        ("number", 4711),
+        ("number", 471147114711),
     ]
 
 

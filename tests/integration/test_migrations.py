@@ -18,7 +18,7 @@ from langgraph.store.postgres import PostgresStore
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from holdfast.persistence import checks, upstream
+from holdfast.persistence import checks, toast, upstream
 from holdfast.persistence.checks import check_upstream
 from holdfast.persistence.connections import connect, conninfo
 from tests.integration.claims import chain, config_for
@@ -169,9 +169,10 @@ def test_tables_of_another_owner_are_adopted_without_being_altered(fresh: Callab
                     sql.Identifier(table), sql.Identifier(database.role)
                 )
             )
-    before = database.structure()
+    before, compressed = database.structure(), compression(database)
     database.manage("migrate", "holdfast_persistence")
     assert database.structure() == before
+    assert {name: compression(database)[name] for name in compressed} == compressed
 
 
 def test_an_older_stock_database_is_brought_up_to_date(fresh: Callable[[], Database]) -> None:
@@ -227,3 +228,62 @@ def test_checkpoints_can_be_read_under_a_single_key() -> None:
     assert entries[0].source == "input"
     assert CheckpointView.objects.get(pk=entries[0].pk).checkpoint_id == entries[0].checkpoint_id
     assert Checkpoint.objects.filter(thread_id=thread_id).count() == 4
+
+
+def compression(database: Database) -> dict[str, str]:
+    """How each column with values of users is compressed: '' by the server's default, 'l' with lz4."""
+    with database.connect() as connection:
+        found = connection.execute(
+            "SELECT c.relname || '.' || a.attname, a.attcompression::text FROM pg_class c"
+            " JOIN pg_attribute a ON a.attrelid = c.oid WHERE c.relname = ANY (%s) AND a.attnum > 0"
+            " AND a.atttypid IN ('bytea'::regtype, 'jsonb'::regtype)",
+            [list(toast.TABLES)],
+        ).fetchall()
+    return {name: method.strip("\x00 ") for name, method in found}
+
+
+def has_lz4(database: Database) -> bool:
+    with database.connect() as connection:
+        found = connection.execute(
+            "SELECT 'lz4' = ANY (enumvals) FROM pg_settings WHERE name = 'default_toast_compression'"
+        ).fetchone()
+    return bool(found and found[0])
+
+
+def test_large_values_are_compressed_with_lz4_where_the_server_has_it(fresh: Callable[[], Database]) -> None:
+    database = fresh()
+    database.manage("migrate", "holdfast_persistence")
+    if not has_lz4(database):
+        pytest.skip("this PostgreSQL was built without lz4")
+    found = compression(database)
+    assert {"checkpoint_blobs.blob", "checkpoint_writes.blob", "store.value", "holdfast_run.result"} <= set(
+        found
+    )
+    assert set(found.values()) == {"l"}
+    with database.connect() as connection:
+        connection.execute(
+            "INSERT INTO checkpoint_blobs VALUES ('t', '', 'c', '1', 'bytes', repeat('x', 9000)::bytea)"
+        )
+        stored = connection.execute("SELECT pg_column_compression(blob) FROM checkpoint_blobs").fetchone()
+        assert stored == ("lz4",)
+    database.manage("migrate", "holdfast_persistence", "0009")
+    assert set(compression(database).values()) == {""}
+
+
+def test_a_server_without_lz4_is_migrated_all_the_same(fresh: Callable[[], Database]) -> None:
+    database = fresh()
+    database.manage("migrate", "holdfast_persistence", "0009")
+    with database.connect() as connection:
+        # What an older server, or one that was built without lz4, shows of itself.
+        connection.execute("CREATE SCHEMA older")
+        connection.execute(
+            "CREATE VIEW older.pg_settings AS SELECT * FROM pg_catalog.pg_settings"
+            " WHERE name <> 'default_toast_compression'"
+        )
+        connection.execute(
+            sql.SQL("ALTER ROLE {} SET search_path = older, pg_catalog, public").format(
+                sql.Identifier(database.role)
+            )
+        )
+    database.manage("migrate", "holdfast_persistence")
+    assert set(compression(database).values()) == {""}
