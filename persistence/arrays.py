@@ -19,6 +19,7 @@ _TEXT, _BYTEA, _INT4, _INT8 = 25, 17, 23, 20
 _HEAD: Final = struct.Struct("!iiIii")  # dimensions, has nulls, element oid, length, lower bound
 _SIZE: Final = struct.Struct("!i")
 _INT: Final = struct.Struct("!ii")
+_EIGHT: Final = _SIZE.pack(8)
 _EMPTY: Final = struct.Struct("!iiI")
 
 
@@ -55,7 +56,7 @@ def ints(values: Sequence[int]) -> IntArray:
 
 def bigints(values: Sequence[bytes]) -> BigIntArray:
     """``bigint[]``; each as its eight bytes, signed, the highest first."""
-    return BigIntArray(_joined(_INT8, values))
+    return BigIntArray(_head(_INT8, len(values)) + b"".join([_EIGHT + value for value in values]))
 
 
 def _joined(oid: int, values: Sequence[bytes]) -> bytes:

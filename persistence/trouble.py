@@ -30,6 +30,8 @@ def told() -> Iterator[None]:
             isinstance(meaning, DatabaseUnreachableError) and connections[settings().DATABASE].in_atomic_block
         ):
             raise
+        if isinstance(meaning, NotMigratedError):
+            raise meaning from None  # it says which table, and there is nothing to debug
         raise meaning from error
 
 
@@ -46,7 +48,8 @@ def explain(error: BaseException) -> HoldfastError | None:
     alias = settings().DATABASE
     if cause.sqlstate in _MISSING:
         return NotMigratedError(
-            f"The database {alias!r} has no Holdfast tables, or older ones. Run: {migrate_command(alias)}",
+            f"The database {alias!r} has no Holdfast tables, or older ones ({cause.diag.message_primary}). "
+            f"Run: {migrate_command(alias)}",
             setting="DATABASE",
             alias=alias,
         )

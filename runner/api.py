@@ -23,7 +23,8 @@ from holdfast.runner.runs import enqueue as _enqueue
 from holdfast.runner.runs import resume as _resume
 from holdfast.runner.runs import thread as _thread
 from holdfast.runner.runs import wait as _wait
-from holdfast.runner.runs.request import Request, Strategy, When
+from holdfast.runner.runs.arguments import When
+from holdfast.runner.runs.request import Request, Strategy
 
 Id = UUID | str
 P = ParamSpec("P")

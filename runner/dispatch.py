@@ -17,6 +17,7 @@ from celery import Celery, current_app
 from holdfast.conf import settings
 from holdfast.persistence.connections import Statement, run_in_savepoint
 from holdfast.persistence.records import Bell
+from holdfast.runner.broker.errors import BrokerSchemaError
 from holdfast.runner.broker.outgoing import collecting, publishing
 from holdfast.runner.ringer import ringer
 
@@ -122,7 +123,9 @@ def along(bells: Sequence[Bell]) -> Statement | None:
         with collecting(alias) as messages:
             _send_here(app, bells, settings().RING_TIMEOUT + SLOWEST * len(bells))
     except Exception as error:  # noqa: BLE001 - R17: whatever Celery or a project's signals raise
-        logger.warning("%s", _failure(0, bells, error, then=_LATER))
+        # Without the broker's tables the caller's own are mostly missing too, which is told first.
+        level = logging.DEBUG if isinstance(error, BrokerSchemaError) else logging.WARNING
+        logger.log(level, "%s", _failure(0, bells, error, then=_LATER))
         return None
     return Statement(*publishing(messages))
 

@@ -183,10 +183,14 @@ def services(options: Options, around: Surroundings) -> list[Service]:
         # In the environment, since anybody on the machine reads a command line.
         secret = {"FLOWER_BASIC_AUTH": f"{USER}:{around.password}"}
         kept.append(
-            Service(name="flower", command=[*_celery(options), *flower], env={**around.env, **secret})
+            Service(
+                name="flower",
+                command=[*_celery(options, "holdfast.runner.site.flower"), *flower],
+                env={**around.env, **secret},
+            )
         )
     return kept
 
 
-def _celery(options: Options) -> list[str]:
-    return [sys.executable, "-m", "celery", "--quiet", "-A", options.app]
+def _celery(options: Options, module: str = "celery") -> list[str]:
+    return [sys.executable, "-m", module, "--quiet", "-A", options.app]

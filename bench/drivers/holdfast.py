@@ -13,16 +13,10 @@ from bench.project import celery as celery  # the lane's app becomes the current
 
 django.setup()
 
-from langgraph.checkpoint.postgres import PostgresSaver
-
 import holdfast
-from bench.drivers import compression, serve
-from bench.project import chains, stock
+from bench.drivers import compression, savers, serve
 from bench.project.celery_setup import ends_path
-from holdfast.persistence import DjangoSaver, codec, ledger
-from holdfast.persistence.fence import Fence
-from holdfast.persistence.ids import new_token
-from holdfast.persistence.records import Session
+from holdfast.persistence import DjangoCache
 from holdfast.runner.api import Request
 
 
@@ -81,35 +75,29 @@ def hand_in(graph: str, size: int, calls: int) -> list[dict[str, float]]:
     return found
 
 
-def savers(rounds: int) -> dict[str, list[float]]:
-    """Seconds a step with each saver, in turn; ten steps a round, in this process."""
-    graph = chains.chain(10).compile()
-    run = holdfast.enqueue("bench_ten", {"text": "saver"}, queue="nobody-consumes-this")
-    claim = ledger.claim(
-        run.id,
-        token=new_token(),
-        owner="bench",
-        session=Session(pid=None, start=None),
-        alone=True,
-        known=[("bench_ten", "1")],
+def cached(keys: int, rounds: int, calls: int) -> list[dict[str, float]]:
+    """Seconds that reading one cached value takes, and reading ``keys`` at once; means of ``calls``, in turn."""
+    cache = DjangoCache[Any](version="bench")
+    namespace = ("__pregel_ns_writes", "shop.graphs.summarise", "summarise")
+    wanted = [(namespace, f"{number:032x}") for number in range(keys)]
+    cache.set(
+        {
+            key: ([("summaries", ["A node's result, as long as a sentence or two. " * 4])], 3600)
+            for key in wanted
+        }
     )
-    assert claim is not None
-    found: dict[str, list[float]] = {"none": [], "stock": [], "fenced": []}
-    with stock.connect() as connection:
-        for number in range(rounds + 2):  # the first two prepare statements and warm caches
-            fence = Fence(run.id, claim.token, run.thread_id, entered=number > 0)
-            ways = {
-                "none": None,
-                "stock": PostgresSaver(connection),
-                "fenced": DjangoSaver(serde=codec.codec(), fence=fence),
-            }
-            for name, saver in ways.items():
-                config = {"configurable": {"thread_id": f"{name}-{number}"}}
-                attached = graph.copy({"checkpointer": saver})
-                began = time.perf_counter()
-                attached.invoke({"text": "step"}, config, durability="sync" if saver else None)
-                if number > 1:
-                    found[name].append((time.perf_counter() - began) / 10)
+    found = []
+    for number in range(rounds + 2):  # the first two prepare the statement and warm caches
+        took = {}
+        for name, asked in (("one", wanted[:1]), ("all", wanted)):
+            began = time.perf_counter()
+            for _ in range(calls):
+                got = cache.get(asked)
+            took[name] = (time.perf_counter() - began) / calls
+            if len(got) != len(asked):
+                raise RuntimeError(f"{len(got)} of {len(asked)} cached values were found")
+        if number > 1:
+            found.append(took)
     return found
 
 
@@ -122,7 +110,12 @@ if __name__ == "__main__":
             "look": look,
             "latency": latency,
             "hand_in": hand_in,
-            "savers": savers,
+            "cached": cached,
+            "saver_steps": savers.steps,
+            "saver_parallel": savers.parallel,
+            "saver_newest": savers.newest,
+            "saver_listing": savers.listing,
+            "saver_disk": savers.disk,
             "compression": compression.measure,
         }
     )

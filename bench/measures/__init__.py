@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench.measures import compression, handing_in, idle, latency, memory, recovery, saver, throughput
+from bench.measures import cache, compression, handing_in, idle, latency, memory, recovery, saver, throughput
 from bench.order import Order
 from bench.report import Line
 
@@ -15,6 +15,7 @@ MEASURES: dict[str, Callable[[Order], list[Line]]] = {
     "memory": memory.measure,
     "idle": idle.measure,
     "saver": saver.measure,
+    "cache": cache.measure,
     "recovery": recovery.measure,
     "compression": compression.measure,
 }

@@ -17,6 +17,7 @@ class State(TypedDict, total=False):
     text: Required[str]
     count: int
     notes: Annotated[list[str], operator.add]
+    load: list[str]
 
 
 def step(state: State) -> dict[str, Any]:
@@ -25,14 +26,33 @@ def step(state: State) -> dict[str, Any]:
     return {"count": count + 1, "notes": [f"{count}: {state['text']}"]}
 
 
-def chain(length: int) -> StateGraph[State]:
-    """``length`` nodes, one after the other."""
+def chain(length: int, size: int = 0) -> StateGraph[State]:
+    """``length`` nodes, one after the other, that each leave a text of ``size`` bytes in the place of the last."""
+
+    def heavy(state: State) -> dict[str, Any]:
+        return {**step(state), "load": [os.urandom(size // 2).hex()]}
+
     graph = StateGraph(State)
     names = [f"step_{number}" for number in range(length)]
     for name in names:
-        graph.add_node(name, step)
+        graph.add_node(name, heavy if size else step)
     for before, after in zip([START, *names], [*names, END], strict=True):
         graph.add_edge(before, after)
+    return graph
+
+
+class Chat(TypedDict):
+    """All that has been said."""
+
+    said: Annotated[list[str], operator.add]
+
+
+def chat() -> StateGraph[Chat]:
+    """One node, which answers with as much as it was told."""
+    graph = StateGraph(Chat)
+    graph.add_node("answer", lambda chat: {"said": [chat["said"][-1][::-1]]})
+    graph.add_edge(START, "answer")
+    graph.add_edge("answer", END)
     return graph
 
 

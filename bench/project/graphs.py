@@ -24,3 +24,9 @@ def one() -> StateGraph[chains.State]:
 def walk() -> StateGraph[chains.Walk]:
     """Steps to be killed in."""
     return chains.walk()
+
+
+@register("bench_chat", history="latest")
+def chat() -> StateGraph[chains.Chat]:
+    """A turn a run, of which only the newest state stays."""
+    return chains.chat()

@@ -24,19 +24,16 @@ LENGTHS = {"bench_one": 1, "bench_ten": 10}
 _graphs: dict[str, Any] = {}
 
 
+def address() -> dict[str, Any]:
+    """psycopg's arguments for the lane's database."""
+    entry = json.loads(os.environ["HOLDFAST_BENCH_DATABASE"])
+    names = {"host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD", "dbname": "NAME"}
+    return {name: entry[key] or None for name, key in names.items()}
+
+
 def connect() -> psycopg.Connection[DictRow]:
     """As upstream's ``from_conn_string`` opens its connection."""
-    entry = json.loads(os.environ["HOLDFAST_BENCH_DATABASE"])
-    return psycopg.connect(
-        host=entry["HOST"] or None,
-        port=entry["PORT"] or None,
-        user=entry["USER"] or None,
-        password=entry["PASSWORD"] or None,
-        dbname=entry["NAME"],
-        autocommit=True,
-        prepare_threshold=0,
-        row_factory=dict_row,
-    )
+    return psycopg.connect(**address(), autocommit=True, prepare_threshold=0, row_factory=dict_row)
 
 
 @signals.worker_process_init.connect

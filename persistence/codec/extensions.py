@@ -21,6 +21,8 @@ from holdfast.persistence.codec.rebuild import Payload, rebuild, rebuild_array, 
 from holdfast.persistence.codec.writer import Resolve
 
 _UNPACK = ormsgpack.OPT_NON_STR_KEYS
+_TUPLE = b"\x93" + ormsgpack.packb("builtins") + ormsgpack.packb("tuple")
+"""How a tuple begins: three parts, of which its list is the last."""
 
 
 def not_allowed(module: str, name: str) -> TypeNotAllowedError:
@@ -51,6 +53,10 @@ class Reader:
 
     def _hook(self, code: int, data: bytes) -> Any:
         try:
+            if code == EXT_CONSTRUCTOR_SINGLE_ARG and data.startswith(
+                _TUPLE
+            ):  # there may be thousands of them
+                return tuple(ormsgpack.unpackb(data[len(_TUPLE) :], ext_hook=self._hook, option=_UNPACK))
             payload = ormsgpack.unpackb(data, ext_hook=self._hook, option=_UNPACK)
             return self.build(code, payload)
         except Exception as error:  # kept and raised again, whatever it is
@@ -63,8 +69,6 @@ class Reader:
         if code == EXT_NUMPY_ARRAY:
             return rebuild_array(payload)
         part = Payload.parse(code, payload)
-        if part.code == EXT_CONSTRUCTOR_SINGLE_ARG and part.name == "tuple" and part.module == "builtins":
-            return tuple(part.argument)  # there may be thousands of them
         if (
             code == EXT_METHOD_SINGLE_ARG
             and (part.module, part.name, part.method) not in SAFE_MSGPACK_METHODS

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from langgraph.checkpoint.serde.jsonplus import EXT_CONSTRUCTOR_KW_ARGS
 
-from holdfast.persistence.codec.forms import Form, Giver, refuse
+from holdfast.persistence.codec.form import Form, Giver, refuse
 
 _MASKED: Final = (pd.arrays.IntegerArray, pd.arrays.FloatingArray, pd.arrays.BooleanArray)
 

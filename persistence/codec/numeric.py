@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from langgraph.checkpoint.serde.jsonplus import EXT_NUMPY_ARRAY
 
-from holdfast.persistence.codec.forms import Bare, Form, Giver, one, refuse, several
+from holdfast.persistence.codec.form import Bare, Form, Giver, one, refuse, several
 
 
 def giver(kind: Any) -> Giver:

@@ -14,7 +14,7 @@ from typing import Any
 from langgraph.checkpoint.serde.jsonplus import EXT_PYDANTIC_V2
 from pydantic import BaseModel
 
-from holdfast.persistence.codec.forms import Form, named
+from holdfast.persistence.codec.form import Form, named
 from holdfast.persistence.codec.safe import SAFE
 
 

@@ -13,7 +13,8 @@ from typing import Any, Final
 import ormsgpack
 
 from holdfast.errors import TypeNotAllowedError
-from holdfast.persistence.codec.forms import Bare, Derived, Form, Pairs, form_of
+from holdfast.persistence.codec.form import Bare, Derived, Form, Pairs
+from holdfast.persistence.codec.forms import form_of
 
 Resolve = Callable[[str, str], Callable[..., Any]]
 

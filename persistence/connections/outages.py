@@ -70,9 +70,14 @@ class Patience:
 
     def __init__(self, seconds: float | None = None) -> None:
         """``seconds``: how long to go on after the first failure; by default LEASE."""
-        self.seconds = settings().LEASE if seconds is None else seconds
+        self._seconds = seconds
         self._pause = _FIRST_PAUSE
         self._deadline: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it goes on."""
+        return settings().LEASE if self._seconds is None else self._seconds
 
     def wait(self) -> bool:
         """Pause; False at once if the time is over."""

@@ -16,19 +16,17 @@ its own. Whoever gets rows back rings for them, after the commit: nothing here s
 from __future__ import annotations
 
 from holdfast.persistence.ledger.attempts import (
-    answer_states,
     claim,
     freed_thread,
     hand_over,
     pass_on,
-    questions_held,
-    record_steps,
     renew,
     revoke,
     settle,
     wants_solitude,
 )
 from holdfast.persistence.ledger.inserts import Inserted, insert, insert_alone, stands_alone
+from holdfast.persistence.ledger.questions import answer_states, questions_held
 from holdfast.persistence.ledger.requests import (
     answer,
     get,
@@ -38,7 +36,6 @@ from holdfast.persistence.ledger.requests import (
     retry,
     retry_obstacle,
     runs,
-    steps,
 )
 from holdfast.persistence.ledger.rows import bell, first_bell, shown_error
 from holdfast.persistence.ledger.sessions import beat_idly, open_session
@@ -68,6 +65,7 @@ from holdfast.persistence.ledger.threads import (
     lock_thread,
     update_obstacle,
 )
+from holdfast.persistence.ledger.timeline import record_steps, steps
 
 __all__ = [
     "DATABASE_ERRORS",

@@ -32,6 +32,7 @@ from holdfast.persistence.ledger.statements import (
     savepoint,
     sqlstate,
 )
+from holdfast.persistence.ledger.timeline import line_parameters
 from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.records import Beat, Bell, Claim, Question, Run, Session, StepRecord
 
@@ -142,7 +143,7 @@ def settle(
     ``inside`` is called in the same transaction. Raises LeaseLostError (P2).
     """
     parameters = {
-        **_line_parameters(claim, lines),
+        **line_parameters(claim, lines),
         "id": claim.run.id,
         "token": claim.token,
         "status": str(status),
@@ -214,42 +215,3 @@ def _end(
 def freed_thread(thread_id: ThreadId) -> list[Bell]:
     """The bell of the run that an ended one's thread is claimable for now (R4, R15)."""
     return as_bells(retried(lambda: execute("run_next_of_thread", {"thread_id": thread_id})))
-
-
-def questions_held(thread_id: ThreadId) -> list[Row]:
-    """The interrupts on the newest checkpoint of each namespace, deepest first, with their tasks' answers."""
-    return retried(lambda: execute("run_questions_held", {"thread_id": thread_id}))
-
-
-def answer_states(thread_id: ThreadId, questions: Sequence[Question]) -> list[Row]:
-    """Where each question stands now: ``newest``, and its task's answers so far (``type``, ``blob``)."""
-    parameters = {
-        "thread_id": thread_id,
-        "namespaces": [question.namespace for question in questions],
-        "checkpoints": [question.checkpoint_id for question in questions],
-        "tasks": [question.task_id for question in questions],
-    }
-    rows = retried(lambda: execute("run_answer_states", parameters))
-    return sorted(rows, key=lambda row: int(row["position"]))
-
-
-def record_steps(claim: Claim, lines: Sequence[StepRecord]) -> bool:
-    """Write lines of the timeline under the fence; False if the lease is lost (P2)."""
-    if not lines:
-        return True
-    parameters = {**_line_parameters(claim, lines), "run_id": claim.run.id, "token": claim.token}
-    return bool(execute("step_record", parameters)[0]["count"])
-
-
-def _line_parameters(claim: Claim, lines: Sequence[StepRecord]) -> Row:
-    return {
-        "delivery": claim.run.deliveries,
-        "owner": claim.run.owner,
-        "steps": [line.step for line in lines],
-        "nodes": [line.node for line in lines],
-        "task_ids": [line.task_id for line in lines],
-        "namespaces": [line.namespace for line in lines],
-        "started": [line.started_at for line in lines],
-        "finished": [line.finished_at for line in lines],
-        "outcomes": [line.outcome for line in lines],
-    }

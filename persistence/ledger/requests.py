@@ -18,8 +18,8 @@ from holdfast.persistence.ledger.statements import (
     savepoint,
     sqlstate,
 )
-from holdfast.persistence.models.runs import RunRow, RunStatus, Step
-from holdfast.persistence.records import Run, StepRecord
+from holdfast.persistence.models.runs import RunRow, RunStatus
+from holdfast.persistence.records import Run
 
 
 def get(run_id: RunId) -> Run:
@@ -47,26 +47,6 @@ def runs(
     wanted = {"status": status, "graph": graph, "thread_id": thread_id}
     rows = RunRow.objects.using(alias()).filter(**{k: v for k, v in wanted.items() if v is not None})
     return [as_run(dict(row)) for row in rows.order_by("-id").values()[:limit]]
-
-
-def steps(run_id: RunId) -> list[StepRecord]:
-    """The run's timeline, oldest first."""
-    rows = Step.objects.using(alias()).filter(run_id=run_id).order_by("started_at", "id")
-    return [
-        StepRecord(
-            run_id=row.run_id,
-            delivery=row.delivery,
-            step=row.step,
-            node=row.node,
-            task_id=row.task_id,
-            namespace=row.namespace,
-            owner=row.owner,
-            started_at=row.started_at,
-            finished_at=row.finished_at,
-            outcome=row.outcome,
-        )
-        for row in rows
-    ]
 
 
 def answer(run: Run, answers: tuple[str, bytes | None], *, to: Collection[str]) -> Run | None:

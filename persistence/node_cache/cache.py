@@ -180,15 +180,15 @@ class DjangoCache(BaseCache[ValueT]):
 
     def _at_once(self, wanted: Mapping[bytes, FullKey], rows: Rows) -> _Found[ValueT] | None:
         """The values decoded as one array, for a third of the time, if nothing stands in the way of that."""
-        if not all(type_ == "msgpack" for _, type_, _ in rows):
+        hits, types, each = zip(*rows, strict=True) if rows else ((), (), ())
+        if not {*types} <= {"msgpack"}:
             return None
-        array = _ARRAY.pack(0xDD, len(rows)) + b"".join([data for *_, data in rows])
-        hits = [digest for digest, *_ in rows]
+        array = _ARRAY.pack(0xDD, len(rows)) + b"".join(each)
         try:
             values: list[ValueT] = (self._codec or codec()).loads_typed(("msgpack", array))
         except TypeNotAllowedError:
             return None
-        return dict(zip(map(wanted.__getitem__, hits), values, strict=True)), hits
+        return dict(zip(map(wanted.__getitem__, hits), values, strict=True)), list(hits)
 
     def _one_by_one(self, wanted: Mapping[bytes, FullKey], rows: Rows) -> _Found[ValueT]:
         loads = (self._codec or codec()).loads_typed

@@ -1,5 +1,5 @@
 -- An attempt from its claim on, as long as it executes: the lease is taken, renewed, and its timeline
--- written under it (ledger/attempts.py; R2, R4, R8, R12).
+-- written under it (ledger/attempts.py, ledger/timeline.py; R2, R4, R8, R12).
 
 -- name: run_wants_solitude
 -- Whether the run could be claimed but for R12.

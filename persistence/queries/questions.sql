@@ -1,4 +1,4 @@
--- Where a question was asked and what its task has been told since (ledger/attempts.py; R7, P13).
+-- Where a question was asked and what its task has been told since (ledger/questions.py; R7, P13).
 
 -- name: run_questions_held
 -- For the question of each id: the deepest namespace whose newest checkpoint holds it, the task that asks,

@@ -7,15 +7,19 @@ because another is missing is told as skipped, not as healthy.
 from __future__ import annotations
 
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, Literal
 
 from django.db import connections
 
+import holdfast
 from holdfast.conf import settings
+from holdfast.runner import dispatch
+from holdfast.runner.broker.errors import BrokerSchemaError
 
 SKEW: Final = 2.0
 """Seconds that this machine's clock may differ from the database's; due times are shown wrong beyond it."""
@@ -42,30 +46,31 @@ class Finding:
 def examine() -> Iterator[Finding]:
     """Look at everything, in the order in which the parts need each other."""
     yield _versions()
-    yield _settings()
+    configured = _settings()
+    yield configured
     database = _database()
     yield database
-    reachable = database.verdict != "wrong"
-    for look in (_migrations, _clock):
-        yield _guarded(look) if reachable else _skipped(look, "the database does not answer")
-    on_database = _celery_broker().startswith("holdfast://")
-    broker = (
-        _guarded(_broker)
-        if reachable or not on_database
-        else _skipped(_broker, "the database does not answer")
-    )
+    silent = "the database does not answer" if database.verdict == "wrong" else ""
+    migrations = _unless(silent, _migrations)
+    if migrations.mend and configured.verdict == "wrong":  # `migrate` refuses while a check fails
+        migrations = replace(migrations, mend=f"mend the settings first; then {migrations.mend}")
+    yield migrations
+    yield _unless(silent, _clock)
+    bare = "" if dispatch.project_app() else "the project has no Celery app, see settings"
+    broker = _unless(bare or (silent if _celery_broker().startswith("holdfast://") else ""), _broker)
     yield broker
-    if broker.verdict == "skipped":
-        yield _skipped(_workers, "the broker was not looked at")
-    elif broker.verdict == "wrong":
-        yield _skipped(_workers, "the broker does not answer")
-    else:
-        yield _guarded(_workers)
-    yield _guarded(_sweep) if reachable else _skipped(_sweep, "the database does not answer")
+    unheard = {"skipped": "the broker was not looked at", "wrong": "the broker cannot be used"}
+    yield _unless(bare or unheard.get(broker.verdict, ""), _workers)
+    yield _unless(silent or bare, _sweep)
 
 
 def _part(look: Callable[..., Any]) -> str:
     return look.__name__.strip("_")
+
+
+def _unless(missing: str, look: Callable[[], Finding]) -> Finding:
+    """The look, or why there is none."""
+    return _skipped(look, missing) if missing else _guarded(look)
 
 
 def _guarded(look: Callable[[], Finding]) -> Finding:
@@ -87,7 +92,7 @@ def _versions() -> Finding:
     names = ("holdfast", "django", "celery", "kombu", "langgraph", "langgraph-checkpoint-postgres", "psycopg")
     found = {name: _installed(name) for name in names}
     detail = ", ".join([f"Python {platform.python_version()}", *(f"{name} {v}" for name, v in found.items())])
-    if missing := [name for name, v in found.items() if v == "missing" and name != "holdfast"]:
+    if missing := [name for name, v in found.items() if v == "missing"]:
         return Finding(
             part="versions", verdict="wrong", detail=detail, mend=f"pip install {' '.join(missing)}"
         )
@@ -96,7 +101,7 @@ def _versions() -> Finding:
 
 def _installed(name: str) -> str:
     try:
-        return version(name)
+        return holdfast.__version__ if name == "holdfast" else version(name)
     except PackageNotFoundError:
         return "missing"
 
@@ -178,15 +183,32 @@ def _broker() -> Finding:
         shown = connection.as_uri()
         try:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=ANSWER)
+            waiting = _waiting(connection, dispatch.default_queue(app))
         except Exception as error:  # noqa: BLE001 - each transport has its own errors
+            mend = (
+                "check BROKER_URL (or your Celery app's broker_url) and that the broker runs; "
+                "runs that are enqueued meanwhile wait and are found later"
+            )
+            if isinstance(error, BrokerSchemaError):
+                mend = "see migrations"
             return Finding(
                 part="broker",
                 verdict="wrong",
                 detail=f"{shown}: {' '.join(str(error).split()) or type(error).__name__}",
-                mend="check BROKER_URL (or your Celery app's broker_url) and that the broker runs; "
-                "runs that are enqueued meanwhile wait and are found later",
+                mend=mend,
             )
-    return Finding(part="broker", verdict="ok", detail=shown)
+    return Finding(part="broker", verdict="ok", detail=f"{shown}, {waiting}")
+
+
+def _waiting(connection: Any, queue: str) -> str:
+    """What waits in the queue. A connection alone proves little: some transports open it when they need it."""
+    try:
+        count = connection.default_channel.queue_declare(queue, passive=True).message_count
+    except connection.channel_errors as error:
+        if isinstance(error, BrokerSchemaError):
+            raise
+        return f"no worker has made the queue {queue!r} yet"
+    return f"{count} {'message' if count == 1 else 'messages'} in the queue {queue!r}"
 
 
 def _celery_broker() -> str:
@@ -199,8 +221,6 @@ def _celery_broker() -> str:
 
 def _workers() -> Finding:
     app = _celery()
-    from holdfast.runner import dispatch
-
     inspect = app.control.inspect(timeout=ANSWER)
     answers = inspect.ping() or {}
     if not answers:
@@ -208,7 +228,7 @@ def _workers() -> Finding:
             part="workers",
             verdict="wrong",
             detail=f"none answered within {ANSWER:g} s",
-            mend=f"start one: celery -A {app.main or 'yourproject'} worker (or `holdfast up`)",
+            mend=f"start one: celery -A {_module_of(app)} worker (or `holdfast up`)",
         )
     wanted = dispatch.default_queue(app)
     heard = [
@@ -227,7 +247,18 @@ def _workers() -> Finding:
     return Finding(part="workers", verdict="ok", detail=f"{len(answers)} answered: {names}")
 
 
-def _sweep() -> Finding:
+def _module_of(app: Any) -> str:
+    """The module that Celery's ``-A`` wants; its ``main`` is only a name."""
+    holding = (
+        name
+        for name, module in list(sys.modules.items())
+        if app in (vars(module).get("app"), vars(module).get("celery"))
+    )
+    return min(holding, key=lambda name: (not name.endswith(".celery"), len(name)), default="yourproject")
+
+
+def beating() -> int:
+    """How many worker processes beat on this database, and sweep."""
     with connections[settings().DATABASE].cursor() as cursor:
         cursor.execute(
             """
@@ -237,9 +268,17 @@ def _sweep() -> Finding:
             """,
             [BEAT_AGE],
         )
-        (beating,) = cursor.fetchone()
-    if beating:
-        return Finding(part="sweep", verdict="ok", detail=f"{beating} worker processes beat and sweep")
+        return int(cursor.fetchone()[0])
+
+
+def _sweep() -> Finding:
+    if number := beating():
+        each = (
+            "1 worker process beats and sweeps"
+            if number == 1
+            else f"{number} worker processes beat and sweep"
+        )
+        return Finding(part="sweep", verdict="ok", detail=each)
     return Finding(
         part="sweep",
         verdict="wrong",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 import typer
@@ -143,14 +144,20 @@ def show(run_id: Id, as_json: AsJson = False) -> None:
 
 def watch(
     run_id: Id,
-    timeout: Annotated[float | None, typer.Option(help="Seconds to watch at most.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds to watch at most.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a run's progress until it ends or asks. Ctrl-C leaves it running.
 
-    Exit code 0 when it succeeded or asks, 1 when it failed or was cancelled.
+    Exit code 0 when it succeeded or asks, 1 when it failed or was cancelled, 124 when --timeout was over first.
+
+    [dim]holdfast watch 0193…[/dim]
+
+    [dim]holdfast watch 0193… --timeout 60 --json[/dim]
     """
     identity = read_id(run_id)
+    if timeout is not None and not math.isfinite(timeout):
+        raise typer.BadParameter(f"{timeout:g} is no number of seconds", param_hint="--timeout")
     ready()
     follow_to_the_end(identity, timeout=timeout, as_json=as_json)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -78,26 +79,49 @@ def _took(run: Run) -> str:
     return "" if run.status == "interrupted" else display.since(run.started_at, run.finished_at)
 
 
-def timeline(steps: Sequence[StepRecord]) -> Table:
-    """What ran when, in which delivery and process. A change of delivery is marked by a rule.
+def timeline(steps: Sequence[StepRecord], *, lines: int | None = None) -> Table:
+    """What ran when, in which delivery and process; of more than ``lines`` lines the last.
 
-    What an earlier delivery has left running was lost with its process.
+    Siblings of one step that went the same way share a line. A change of delivery is marked by a rule. What
+    an earlier delivery has left running was lost with its process.
     """
     newest = max((step.delivery for step in steps), default=0)
     table = display.table("step", "node", "delivery", "process", "took", "outcome", title="Timeline")
-    for number, step in enumerate(steps):
-        last = number + 1 == len(steps) or steps[number + 1].delivery != step.delivery
+
+    def alike(step: StepRecord) -> tuple[Any, ...]:
         place = f"{step.namespace.split(':', 1)[0]}/" if step.namespace else ""
+        outcome = "lost" if step.outcome == "running" and step.delivery < newest else step.outcome
+        return step.step, place + step.node, step.delivery, step.owner, outcome
+
+    shown = [(key, list(siblings)) for key, siblings in groupby(steps, alike)][-lines if lines else None :]
+    for number, ((step, node, delivery, owner, outcome), siblings) in enumerate(shown):
         table.add_row(
-            str(step.step),
-            Text(place + step.node),
-            str(step.delivery),
-            Text(step.owner),
-            display.since(step.started_at, step.finished_at) if step.finished_at else "",
-            display.status("lost" if step.outcome == "running" and step.delivery < newest else step.outcome),
-            end_section=last,
+            str(step),
+            Text(node if len(siblings) == 1 else f"{node} ×{len(siblings)}"),
+            str(delivery),
+            Text(owner),
+            _range(siblings),
+            display.status(outcome),
+            end_section=number + 1 == len(shown) or shown[number + 1][0][2] != delivery,
         )
     return table
+
+
+def _range(siblings: Sequence[StepRecord]) -> str:
+    """How long they took: the shortest and the longest."""
+    took = sorted(
+        (step.finished_at - step.started_at).total_seconds() for step in siblings if step.finished_at
+    )
+    if not took:
+        return ""
+    short, long = display.seconds(took[0]), display.seconds(took[-1])
+    return (
+        short
+        if short == long
+        else f"{short.removesuffix(' s')}–{long}"
+        if took[-1] < 10
+        else f"{short}–{long}"
+    )
 
 
 def effects_table(effects: Iterable[Effect]) -> Table:
@@ -144,9 +168,14 @@ def failure_panel(run: Run, error: Mapping[str, Any]) -> Panel:
 
 
 def run_view(
-    run: Run, steps: Sequence[StepRecord] = (), effects: Sequence[Effect] = (), *, payload: bool = True
+    run: Run,
+    steps: Sequence[StepRecord] = (),
+    effects: Sequence[Effect] = (),
+    *,
+    payload: bool = True,
+    lines: int | None = None,
 ) -> Group:
-    """Everything about one run, from its status to its effects."""
+    """Everything about one run, from its status to its effects; ``lines`` of its timeline, the last ones."""
     head = Table.grid(padding=(0, 2))
     for name, shown in _head(run):
         head.add_row(Text(name, style="dim"), shown)
@@ -158,7 +187,7 @@ def run_view(
     if payload and run.status == "succeeded":
         parts.append(display.panel(display.value(decoded(lambda: run.result)), "result", "green"))
     if steps:
-        parts += [Text(), timeline(steps)]
+        parts += [Text(), timeline(steps, lines=lines)]
     if effects:
         parts += [Text(), effects_table(effects)]
     return Group(*parts)

@@ -11,6 +11,8 @@ from holdfast.errors import WaitTimeoutError
 
 REFRESH = 0.25
 """Seconds between two looks at the timeline while watching."""
+TIMED_OUT = 124
+"""Exit code when the time is over and the run is not, as of coreutils' ``timeout``."""
 
 
 def tell(run: Any, done: str, *, watching: bool = False, as_json: bool) -> None:
@@ -28,24 +30,36 @@ def tell(run: Any, done: str, *, watching: bool = False, as_json: bool) -> None:
 
 
 def follow_to_the_end(run_id: UUID, *, timeout: float | None, as_json: bool) -> None:
-    """Show the run until it ends or asks. Raises WaitTimeoutError; typer.Exit(1) if it failed or was cancelled."""
+    """Show the run until it ends or asks, and what is known of it when ``timeout`` seconds are over.
+
+    Raises typer.Exit: 1 if it failed or was cancelled, TIMED_OUT, 130 after Ctrl-C.
+    """
     from rich.live import Live
 
     from holdfast.runner import api
     from holdfast.runner.management import display, facts, run_page
 
+    late: WaitTimeoutError | None = None
     try:
+        out = display.console()
+        try:
+            if as_json:
+                run = api.wait(run_id, timeout)
+            else:
+                with Live(console=out, auto_refresh=False, transient=True) as live:
+                    run = _follow(run_id, timeout, live)
+        except WaitTimeoutError as error:
+            late, run = error, api.get(run_id)
         if as_json:
-            run = api.wait(run_id, timeout)
             facts.dump(facts.run_facts(run))
         else:
-            out = display.console()
-            with Live(console=out, auto_refresh=False, transient=True) as live:
-                run = _follow(run_id, timeout, live)
             out.print(run_page.run_view(run, api.steps(run_id), facts.effects_of(run)))
     except KeyboardInterrupt:
         typer.echo(f"The run goes on: holdfast watch {run_id}", err=True)
         raise typer.Exit(130) from None
+    if late is not None:
+        typer.echo(f"holdfast: {late.message}", err=True)
+        raise typer.Exit(TIMED_OUT)
     if str(run.status) in {"failed", "cancelled"}:
         raise typer.Exit(1)
 
@@ -73,5 +87,5 @@ def _follow(run_id: UUID, timeout: float | None, live: Any) -> Any:
                     timeout=timeout,
                 ) from None
             live.update(
-                run_page.run_view(api.get(run_id), api.steps(run_id)[-rows:], payload=False), refresh=True
+                run_page.run_view(api.get(run_id), api.steps(run_id), payload=False, lines=rows), refresh=True
             )

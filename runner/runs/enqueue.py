@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from django.db import connections, transaction
 
 from holdfast import faults
-from holdfast.errors import IdempotencyConflictError, TransactionError
-from holdfast.persistence import ledger
+from holdfast.errors import IdempotencyConflictError, NotMigratedError, TransactionError
+from holdfast.persistence import ledger, trouble
 from holdfast.persistence.records import Bell, NewRun, Run
 from holdfast.runner import dispatch
 from holdfast.runner.runs import cancel
@@ -47,7 +47,8 @@ def _alone(new: NewRun) -> Run | None:
         if ledger.is_lost(error):
             raise
         # Nothing is there. If it was for the bell's sake, the longer way does without (R17); if not, it will tell.
-        logger.warning("run %s could not be inserted at once: %s", new.id, " ".join(str(error).split()))
+        level = logging.DEBUG if isinstance(trouble.explain(error), NotMigratedError) else logging.WARNING
+        logger.log(level, "run %s could not be inserted at once: %s", new.id, " ".join(str(error).split()))
         return None
     if run is not None:
         _ring_after_commit([] if along else _due([run]))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 
 from asgiref.sync import sync_to_async
 
-from holdfast.errors import WaitTimeoutError
+from holdfast.errors import InvalidInputError, WaitTimeoutError
 from holdfast.persistence import ledger
 from holdfast.persistence.ids import RunId
 from holdfast.persistence.models.runs import RunStatus
@@ -29,7 +29,7 @@ OnChange = Callable[[Run], None]
 def wait(run_id: RunId, *, timeout: float | None, on_change: OnChange | None = None) -> Run:
     """The run once it has ended or is interrupted; looks every millisecond at first, in the end 4 times a second.
 
-    ``timeout`` in seconds. Raises RunNotFoundError, WaitTimeoutError. Do not call it inside a transaction
+    ``timeout`` in seconds. Raises InvalidInputError, RunNotFoundError, WaitTimeoutError. Do not call it inside a transaction
     that has enqueued the run: it would wait for its own commit.
     """
     looks = _looks(run_id, timeout, on_change)
@@ -56,6 +56,10 @@ def _looks(
     run_id: RunId, timeout: float | None, on_change: OnChange | None
 ) -> Generator[float | Run, None, None]:
     """Each step is one look: the seconds until the next one, or the run."""
+    if timeout is not None and not timeout >= 0:  # NaN fails too, and would never be over
+        raise InvalidInputError(
+            f"timeout is {timeout} seconds; it must be 0 or more, or None.", field="timeout"
+        )
     begun = time.monotonic()
     before: tuple[RunStatus, int] | None = None
     shortest = FIRST_PAUSE
@@ -74,7 +78,7 @@ def _looks(
         waited = time.monotonic() - begun
         if timeout is not None and waited >= timeout:
             raise WaitTimeoutError(
-                f"Run {run_id} is still {now[0]} after {timeout} s; {what_then(now[0])}.",
+                f"Run {run_id} is still {now[0]} after {timeout:g} s; {what_then(now[0])}.",
                 run_id=run_id,
                 status=now[0],
                 timeout=timeout,

@@ -80,6 +80,21 @@ def test_p5_twenty_processes_that_ask_at_once_compute_once(stage: Stage, values:
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
+def test_p5_threads_of_two_processes_compute_once(stage: Stage, values: Values, graph: str) -> None:
+    for _ in range(2):
+        stage.worker(pool="threads", concurrency=6)
+    runs = [values.enqueue(graph, 0, 1) for _ in range(12)]
+    assert len({run.owner for run in wait_running(*runs)}) == 2
+    values.wait_begun(0)
+    values.wait_begun(1)
+    values.let_go(0, 1)
+    results = [succeeded(run) for run in runs]
+    assert (values.computed(0), values.computed(1)) == (1, 1)
+    assert all(result == results[0] for result in results)
+    assert not NodeFlight.objects.exists()
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
 def test_p5_p8_a_leader_that_is_killed_is_replaced_while_its_lease_is_unexpired(
     stage: Stage, values: Values, graph: str
 ) -> None:
@@ -100,11 +115,12 @@ def test_p5_p8_a_leader_that_is_killed_is_replaced_while_its_lease_is_unexpired(
     assert values.computed(0) == 2  # the killed one's run took the value, too
 
 
+@pytest.mark.parametrize("graph", ["sharing", "sharing_async"])
 def test_p5_a_leader_that_is_frozen_is_replaced_within_its_lease_and_stores_nothing_afterwards(
-    stage: Stage, values: Values
+    stage: Stage, values: Values, graph: str
 ) -> None:
     workers = [stage.worker(concurrency=1, holdfast=SHORT_LEASE) for _ in range(2)]
-    runs = [values.enqueue("sharing", 0) for _ in range(2)]
+    runs = [values.enqueue(graph, 0) for _ in range(2)]
     wait_running(*runs)
     values.wait_begun(0)
     first = values.process_of(0)

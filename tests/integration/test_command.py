@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -169,6 +171,8 @@ def test_p13_a_run_that_asks_nothing_takes_no_answer(shell: Shell) -> None:
         ("enqueue", "approval", REQUEST, "--run-after", "2100-01-01T00:00:00"),
         ("show", "not-an-id"),
         ("runs", "--status", "sleeping"),
+        ("watch", str(uuid4()), "--timeout", "-1"),
+        ("watch", str(uuid4()), "--timeout", "nan"),
         ("resume", str(uuid4())),
         ("no-such-command",),
     ],
@@ -266,19 +270,101 @@ def test_a_wrong_environment_is_one_line(drop: tuple[str, ...], env: dict[str, s
     assert "s3cret" not in done.stderr
 
 
-def test_a_database_that_is_not_migrated_is_one_line() -> None:
-    name = f"hf_empty_{uuid4().hex}"  # of this test alone, also where several suites share a server
-    with connection.cursor() as cursor:
-        cursor.execute(f'CREATE DATABASE "{name}"')
-    try:
-        url = site()["DATABASE_URL"].replace(f"/{connection.settings_dict['NAME']}?", f"/{name}?")
-        done = outside("runs", DATABASE_URL=url)
-        assert done.returncode == 1
-        assert "migrate" in done.stderr
-        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    finally:
+@pytest.fixture(scope="module")
+def empty(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
+    """The URL of a database without tables."""
+    name = f"hf_empty_{uuid4().hex}"  # of these tests alone, also where several suites share a server
+    with django_db_blocker.unblock():
+        with connection.cursor() as cursor:
+            cursor.execute(f'CREATE DATABASE "{name}"')
+        yield site()["DATABASE_URL"].replace(f"/{connection.settings_dict['NAME']}?", f"/{name}?")
         with connection.cursor() as cursor:
             cursor.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("runs",),
+        ("enqueue", "approval", REQUEST),
+        ("enqueue", "approval", REQUEST, "--strategy", "reject"),
+        ("prune",),
+    ],
+)
+def test_a_database_that_is_not_migrated_is_one_line(empty: str, arguments: tuple[str, ...]) -> None:
+    done = outside(*arguments, DATABASE_URL=empty)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("holdfast: The database 'default' has no Holdfast tables")
+    assert "Run: manage.py migrate" in done.stderr
+
+
+def test_in_python_too_a_database_that_is_not_migrated_is_one_error(empty: str) -> None:
+    code = (
+        "import django; django.setup(); import holdfast; holdfast.enqueue('approval', {'request': 'a boat'})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **site(DATABASE_URL=empty)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.count("Traceback") == 1, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("holdfast.errors.NotMigratedError: ")
+    assert "could not" not in done.stderr
+
+
+def test_the_doctor_calls_no_broker_sound_whose_tables_are_missing(empty: str) -> None:
+    done = outside("doctor", "--json", DATABASE_URL=empty)
+    found = {finding["part"]: finding for finding in json.loads(done.stdout)}
+    assert done.returncode == 1
+    assert found["migrations"]["verdict"] == found["broker"]["verdict"] == "wrong"
+    assert found["workers"]["verdict"] == "skipped"
+
+
+def test_the_doctor_names_an_app_that_celery_finds() -> None:
+    done = outside("doctor", "--json", BROKER_URL="memory://")
+    workers = next(finding for finding in json.loads(done.stdout) if finding["part"] == "workers")
+    module = workers["mend"].partition("celery -A ")[2].split()[0]
+    code = f"from celery.app.utils import find_app; print(find_app({module!r}).main)"
+    found = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **site()}, capture_output=True, check=False
+    )
+    assert found.stdout == b"holdfast\n", found.stderr
+
+
+def test_in_a_project_without_a_celery_app_the_doctor_says_so_and_nothing_that_cannot_work(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "inlet.py").write_text(
+        "from holdfast.runner.site.environment import databases\n"
+        "DATABASES = databases()\n"
+        "SECRET_KEY = 'x'\n"
+        "INSTALLED_APPS = ['holdfast.persistence', 'holdfast.runner']\n"
+    )
+    env = {**os.environ, **site(DJANGO_SETTINGS_MODULE="inlet")}
+    command = [sys.executable, "-m", "holdfast.runner.management.command", "doctor", "--json"]
+    env["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{Path(__file__).resolve().parents[2]}"
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    found = {finding["part"]: finding for finding in json.loads(done.stdout)}
+    assert "Celery app" in found["settings"]["mend"]
+    assert [part for part, finding in found.items() if finding["verdict"] == "skipped"] == [
+        "broker", "workers", "sweep",
+    ]  # fmt: skip
+    assert "celery -A" not in done.stdout
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_watch_that_runs_out_of_time_shows_what_is_known(shell: Shell, as_json: bool) -> None:
+    run_id = shell.json("enqueue", "approval", REQUEST)["id"]
+    command = ("watch", run_id, "--timeout", "0.2")
+    if as_json:
+        assert shell.json(*command, code=124)["status"] == "queued"
+    else:
+        assert "queued" in shell(*command, code=124)
+    assert shell.stderr.startswith(f"holdfast: Run {run_id} is still queued after 0.2 s; ")
+    assert len(shell.stderr.splitlines()) == 1
 
 
 def test_traceback_is_there_when_asked_for() -> None:

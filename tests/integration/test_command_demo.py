@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -33,10 +33,8 @@ def demo(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[st
 
 
 def test_p3_p4_the_story_is_told_and_holds(bare: dict[str, str], documents: Path) -> None:
-    began = time.monotonic()
     done = demo(str(documents), env=bare)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert time.monotonic() - began < 60
     for line in (
         "a digest of 7 documents",
         "kill -9, in the middle",
@@ -44,10 +42,18 @@ def test_p3_p4_the_story_is_told_and_holds(bare: dict[str, str], documents: Path
         "✓ two deliveries shared the work",
         "✓ one row in the database",
         "✓ each effect happened once",
+        "7 of 7 summaries came out of the cache",
         "✓ every summary of the second run was cached",
         "All of it holds",
     ):
         assert line in done.stdout, done.stdout
+    stored = re.search(r"(\d+) of 7 summaries were in the database by then", done.stdout)
+    assert stored is not None
+    assert f"✓ {stored[1]} summaries outlived the kill" in done.stdout
+    went_on = re.search(r"executed it (\d+\.\d) s after the kill", done.stdout)
+    assert went_on is not None
+    assert float(went_on[1]) < 10  # P8 says 2, of a machine that has nothing else to do
+    assert len(done.stdout.splitlines()) < 60, done.stdout
     published = Path(bare["HOLDFAST_HOME"]) / "demo" / "published"
     assert len(list(published.glob("*.md"))) == 1
     held = [

@@ -6,9 +6,12 @@ and ``end …``, in the log (see ExecutionLog).
 
 from __future__ import annotations
 
+import asyncio
 import operator
 import os
+import time
 from typing import Annotated, Any, Required, TypedDict
+from uuid import uuid4
 
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
@@ -26,6 +29,8 @@ class Sharing(TypedDict, total=False):
     """Also part of the values' keys, so that each test has its own."""
     fails: bool
     """Whether computing fails in the end."""
+    seconds: float
+    """How long computing takes, where there is no gate; then each has another value."""
     done: Annotated[list[str], operator.add]
 
 
@@ -47,20 +52,27 @@ def _value(one: One) -> dict[str, Any]:
     if one["sharing"].get("fails"):
         raise ValueError(f"value {one['key']} cannot be had")
     _say(one, "end")
-    return {"done": [f"{one['key']} of {os.getpid()}"]}
+    computing = f" in {uuid4()}" if "seconds" in one["sharing"] else ""
+    return {"done": [f"{one['key']} of {os.getpid()}{computing}"]}
 
 
 def node(one: One) -> dict[str, Any]:
     """On a thread."""
     _say(one, "begin")
-    wait_at(f"{one['sharing']['gate']}.{one['key']}")
+    if "seconds" in one["sharing"]:
+        time.sleep(one["sharing"]["seconds"])  # this is what computing takes
+    else:
+        wait_at(_key(one))
     return _value(one)
 
 
 async def anode(one: One) -> dict[str, Any]:
     """On the event loop."""
     _say(one, "begin")
-    await await_at(f"{one['sharing']['gate']}.{one['key']}")
+    if "seconds" in one["sharing"]:
+        await asyncio.sleep(one["sharing"]["seconds"])  # this is what computing takes
+    else:
+        await await_at(_key(one))
     return _value(one)
 
 
@@ -118,3 +130,11 @@ def sharing_nested(sharing: Sharing) -> dict[str, Any]:
     """The first value, in which the second is needed, and so on."""
     first, *others = sharing["keys"]
     return {"done": nested({"sharing": sharing, "key": first}, others).result()}
+
+
+for _name, _graph in (
+    ("sharing", sharing),
+    ("sharing_async", sharing_async),
+    ("sharing_calls", sharing_calls),
+):
+    register(f"hardy_{_name}", max_crashes=1000)(_graph)
