@@ -24,7 +24,7 @@ class ThreadAdmin(ReadOnlyAdmin):
     """Threads in the order of their ids, each with its newest run and its holder."""
 
     list_display = ("id", "created", "newest_run", "newest_state", "held_by")
-    list_columns = ("id", "created_at")
+    list_columns = ("id", "created_at", "backend")
     search_fields = ("id",)
     search_help_text = "The beginning of a thread id"
     ordering = ("id",)
@@ -64,7 +64,7 @@ class ThreadAdmin(ReadOnlyAdmin):
 
     @admin.display(description="checkpoints")
     def checkpoints(self, thread: Thread) -> SafeString:
-        return pieces.listing("checkpointview", "Checkpoints of this thread", thread_id=thread.id)
+        return pieces.checkpoints("Checkpoints of this thread", thread.id, thread.backend)
 
     @admin.display(description="size")
     def size(self, thread: Thread) -> SafeString:
