@@ -10,6 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+import psycopg
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.connection import ConnectionProxy
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
     BaseCheckpointSaver,
@@ -60,18 +64,22 @@ class Calls(BaseCheckpointSaver[str]):
         using: str | None = None,
         serde: SerializerProtocol | None = None,
         fence: Fence | None = None,
-        connection: Connection | None = None,
+        connection: Connection | BaseDatabaseWrapper | ConnectionProxy[Any] | None = None,
         commit: Commit | None = None,
     ) -> None:
         """``using``: the database alias, by default ``HOLDFAST["DATABASE"]``. Opens no connection.
 
         ``connection``: work on this one only, inside whatever transaction it has open, and repeat
-        nothing; by default each call takes one from the process's pool. ``commit``: ``"relaxed"`` lets the
+        nothing; by default each call takes one from the process's pool. ``django.db.connection`` is Django's own of
+        the thread that makes the saver; it is used on whatever thread LangGraph calls from, in turn. ``commit``: ``"relaxed"`` lets the
         checkpoints of a run be committed without waiting for the disk, by default ``HOLDFAST["COMMIT"]``;
         outside of a run, where nobody would notice what a crash has lost, it changes nothing. Raises
         ConfigurationError.
         """
         super().__init__(serde=serde or codec())
+        if connection is not None and not isinstance(connection, psycopg.Connection):
+            using = using or connection.alias
+            connection = connections[connection.alias]  # this thread's: a proxy stands for another in each
         self.using = using or settings().DATABASE
         self.fence = fence
         self._relaxed = (commit or settings().COMMIT) == "relaxed" and connection is None
@@ -94,7 +102,12 @@ class Calls(BaseCheckpointSaver[str]):
     ) -> Steps[RunnableConfig]:
         params = checkpoint_params(self.serde, config, checkpoint, metadata, new_versions)
         if self.fence is None:
-            yield Wait(after)
+            # LangGraph waits for a step's checkpoint, but not for its pending writes: they must not be behind it.
+            beside = self._held.stored_beside(
+                (params["thread_id"], params["checkpoint_ns"], params["parent_id"])
+            )
+            if after or beside:
+                yield Wait([*after, *beside])
             yield Ask("saver_put", params)
         else:
             with storing_checkpoint(self.fence, self._held, params, after, relaxed=self._relaxed) as (
