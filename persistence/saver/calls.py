@@ -45,6 +45,7 @@ from holdfast.persistence.saver.encoding import (
     writes_params,
 )
 from holdfast.persistence.saver.held import Held
+from holdfast.persistence.saver.memory import Memory
 from holdfast.persistence.saver.order import follow
 from holdfast.persistence.saver.reading import Listing, get_params
 from holdfast.persistence.saver.statements import Statements
@@ -85,6 +86,7 @@ class Calls(BaseCheckpointSaver[str]):
         self._relaxed = (commit or settings().COMMIT) == "relaxed" and connection is None
         self._statements = Statements(self.using, connection)
         self._held = Held()  # shared by copies, as the fence is
+        self._memory = Memory()
 
     def get_next_version(self, current: str | int | None, channel: None) -> str:
         """A version that sorts after ``current`` as text, in upstream's form."""
@@ -110,6 +112,9 @@ class Calls(BaseCheckpointSaver[str]):
                 yield Wait([*after, *beside])
             yield Ask("saver_put", params)
         else:
+            ours = params["thread_id"] == self.fence.thread_id
+            if ours:
+                self._memory.begin(params["checkpoint_ns"])
             with storing_checkpoint(self.fence, self._held, params, after, relaxed=self._relaxed) as (
                 fenced,
                 before,
@@ -117,6 +122,8 @@ class Calls(BaseCheckpointSaver[str]):
                 if before:
                     yield Wait(before)
                 yield from self._fenced(self.fence, "saver_put_fenced", fenced)
+            if ours:
+                self._memory.stored(params["checkpoint_ns"], params["checkpoint_id"])
         return config_of(params["thread_id"], params["checkpoint_ns"], params["checkpoint_id"])
 
     def _encoded(
@@ -160,12 +167,15 @@ class Calls(BaseCheckpointSaver[str]):
 
     def _get(self, config: RunnableConfig) -> Steps[CheckpointTuple | None]:
         params = get_params(config)
+        ours = self.fence is not None and params["thread_id"] == self.fence.thread_id
+        if ours and self._memory.is_empty(config["configurable"]):
+            return None
         rows = yield Ask("saver_get", params)
         if not rows:
             return None
         found = tuple_of(self.serde, rows[0])
         follow(found.checkpoint["id"])
-        if self.fence is not None and params["thread_id"] == self.fence.thread_id:
+        if self.fence is not None and ours:
             self.fence.note_durable(params["checkpoint_ns"], found.checkpoint["id"])
         return found
 
