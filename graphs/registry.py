@@ -55,6 +55,9 @@ def register(
     history: Literal["all", "latest"] | int = "all",
     commit: Commit | None = None,
     asynchronous: bool | None = None,
+    checkpointer: str | None = None,
+    store: str | None = None,
+    cache: str | None = None,
     cache_version: str | None = None,
 ) -> Callable[[Registered], Registered]:
     """Register the decorated builder under a name and a version; it stays as it is.
@@ -64,12 +67,15 @@ def register(
     ``max_crashes``: deaths without progress after which a run fails (None: the setting
     MAX_CRASHES). ``history``: how many of a run's root checkpoints stay once it has ended: "all", "latest"
     or a number; what they need stays too, and the rest is deleted soon after. ``commit``: "relaxed" if its
-    checkpoints need not wait for the disk, or "durable" (None: the setting COMMIT). ``asynchronous``: True or False where it cannot be seen from the graph. ``cache_version``: what its nodes cached under another one, or under
-    none, is not found any more. Raises GraphDefinitionError.
+    checkpoints need not wait for the disk, or "durable" (None: the setting COMMIT). ``asynchronous``: True or
+    False where it cannot be seen from the graph. ``cache_version``: what its nodes cached under another one, or
+    under none, is not found any more. ``checkpointer``, ``store``, ``cache``: where its runs keep theirs, as an
+    address (None: the settings of the same name). Raises GraphDefinitionError.
     """
     frame = sys._getframe(1)
     caller = _Caller(str(frame.f_globals.get("__name__", "?")), frame.f_code.co_filename, frame.f_lineno)
     _check_options(name, version, max_crashes, history, commit, cache_version)
+    _check_addresses(name, {"checkpointer": checkpointer, "store": store, "cache": cache})
 
     def decorate(builder: Registered) -> Registered:
         from langgraph.pregel import Pregel
@@ -84,6 +90,9 @@ def register(
             history=_HISTORY[history] if isinstance(history, str) else history,
             commit=commit,
             asynchronous=asynchronous,
+            checkpointer=checkpointer,
+            store=store,
+            cache=cache,
             cache_version=cache_version,
             module=_module(builder, caller),
             place=_place(builder, caller),
@@ -240,6 +249,17 @@ def _check_options(
             f"The graph {name!r} cannot have commit={commit!r}: {' or '.join(map(repr, get_args(Commit)))}, or None.",
             graph=name,
         )
+
+
+def _check_addresses(name: str, addresses: dict[str, Any]) -> None:
+    """What an address may say is known to whoever opens it; here it only has to be one."""
+    for argument, address in addresses.items():
+        if address is not None and (not isinstance(address, str) or not address):
+            raise GraphDefinitionError(
+                f"The graph {name!r} cannot have {argument}={address!r}: it is an address, such as "
+                '"django" or "sqlite:///runs.db". A saver of your own is named "module:factory".',
+                graph=name,
+            )
 
 
 def _as_builder(name: str, builder: Any) -> Callable[[], Any]:

@@ -56,6 +56,12 @@ class GraphSpec:
     """"relaxed": the checkpoints of its runs need not wait for the disk; None: the setting COMMIT."""
     asynchronous: bool | None = None
     """Forces ``is_async`` where it cannot be seen; None: find out."""
+    checkpointer: str | None = None
+    """The address of its runs' checkpoints; None: the setting CHECKPOINTER."""
+    store: str | None = None
+    """The address of its runs' store; None: the setting STORE."""
+    cache: str | None = None
+    """The address of its runs' node cache; None: the setting CACHE."""
     cache_version: str | None = None
     """With which its nodes' cached values are labelled, beside the graph's name; None: with the name alone."""
     module: str

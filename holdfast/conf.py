@@ -45,6 +45,14 @@ class Settings:
 
     DATABASE: str = "default"
     """The alias in DATABASES that holds Holdfast's tables."""
+    CHECKPOINTER: str = "django"
+    """Where the checkpoints of runs are kept, if their graph does not say: ``django`` (the database above),
+    ``postgresql://…``, ``sqlite:///file``, ``memory://``, ``redis://…``, ``mongodb://…`` or ``module:factory``."""
+    STORE: str = "django"
+    """Where the store of runs is kept, in the same forms."""
+    CACHE: str = "django"
+    """Where the node cache of runs is kept: ``django``, ``sqlite:///file``, ``memory://``, ``redis://…`` or
+    ``module:factory``."""
     LEASE: float = 15.0
     """Seconds without a heartbeat after which a run is taken over (R8)."""
     HEARTBEAT: float = 0.5
@@ -90,6 +98,10 @@ class Settings:
     along what came before. ``register(commit=…)`` says so of one graph."""
     MAX_INPUT: int = 16 * 1024 * 1024
     """Largest stored input, in bytes."""
+    LARGE_CHANNEL: int = 1024 * 1024
+    """Bytes of a channel's value above which a warning names it, and again each time it has doubled."""
+    SLOW_QUERY: float = 1.0
+    """Seconds of a checkpoint's statement above which a warning names it."""
     RETENTION: Retention = field(default_factory=Retention)
     PRUNE_CRONTAB: str = "0 2 * * *"
     """When the beat entry ``holdfast.prune`` is due, as a crontab line."""

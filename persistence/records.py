@@ -155,6 +155,8 @@ class Claim:
     token: Token
     entered: bool
     """Whether its input has been applied (R5)."""
+    backend: str | None
+    """Where its thread's checkpoints are, as it may be shown; None: in Django's database, or there are none."""
     stored_config: Any = field(repr=False)
     context: Typed = field(repr=False)
     asked: tuple[Question, ...] = field(repr=False)

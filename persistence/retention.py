@@ -24,6 +24,9 @@ from psycopg.rows import class_row, dict_row
 
 from holdfast.conf import Retention, settings
 from holdfast.errors import InvalidInputError
+from holdfast.persistence.backends.address import DJANGO, checked, of_name
+from holdfast.persistence.backends.saver import GuardedSaver, open_saver
+from holdfast.persistence.backends.store import open_store
 from holdfast.persistence.connections import Connection, connect
 from holdfast.persistence.history import thin_ended
 from holdfast.persistence.saver.statements import Statements
@@ -53,6 +56,13 @@ class PruneReport:
     skipped: int = 0
     """Threads that were due, but in use: nothing of them was deleted, or not the whole."""
     dry_run: bool = field(default=False, compare=False)
+
+    def __str__(self) -> str:
+        """For a log: ``deleted 3 threads, 12 checkpoints``; what is 0 is left out."""
+        sorts = [f.name for f in fields(self) if f.name not in {"skipped", "dry_run"}]
+        counts = [f"{number} {name.replace('_', ' ')}" for name in sorts if (number := getattr(self, name))]
+        told = f"{'would delete' if self.dry_run else 'deleted'} {', '.join(counts) or 'nothing'}"
+        return f"{told}; threads in use, left for the next time: {self.skipped}" if self.skipped else told
 
     def __add__(self, other: PruneReport) -> PruneReport:
         numbers = {
@@ -98,7 +108,8 @@ def prune(
             pruning.batches(query("retention_delete_cache"), graphs=list(known), labels=labels)
         if policy.store:
             pruning.batches(query("retention_delete_store"))
-    logger.info("pruned%s: %s", " (dry run)" if dry_run else "", pruning.report)
+            pruning.store_elsewhere()
+    logger.info("%s", pruning.report)
     return pruning.report
 
 
@@ -139,6 +150,12 @@ class _Pruning:
             for look in self._look(ids):
                 self._in_transaction(look.thread_id, look.now - UNFENCED_QUIET, self._delete_orphans)
         self.batches(query("retention_delete_strays"))
+
+    def store_elsewhere(self) -> None:
+        """Expired items of the store that the setting names, where LangGraph's has no better way than a sweep."""
+        address = checked(None, "STORE")
+        if address != DJANGO and not self.dry_run:
+            self._add(PruneReport(store_items=open_store(address).sweep_ttl()))
 
     def batches(self, statement: LiteralString, **params: Any) -> None:
         """Repeat the statement, each time in a transaction of its own, until it deletes nothing."""
@@ -204,14 +221,37 @@ class _Pruning:
         if look.has_old_runs(self.policy):
             report += self._delete(query("retention_delete_runs"), **thread, age=self.policy.run_age)
         if look.expired(self.policy) and not look.unfinished:
+            if look.backend is not None and not self._elsewhere(look, GuardedSaver.delete_thread):
+                return report + PruneReport(skipped=1)
             report += self._delete(query("thread_delete_checkpoints"), **thread) + PruneReport(threads=1)
             self.connection.execute(query("thread_drop"), thread)
+        elif look.too_long_elsewhere(self.policy):
+            self._elsewhere(look, GuardedSaver.keep_latest)
         elif look.too_long(self.policy):
             keep = self.policy.keep_last
             thinning = thin(look.thread_id, older(lambda run_id: keep), with_runs=True)
             thinned = self.statements.run(thinning)
             report += PruneReport(**thinned._asdict())
         return report
+
+    def _elsewhere(self, look: ThreadLook, upkeep: Callable[[GuardedSaver, str], object]) -> bool:
+        """Do that to a thread whose checkpoints are not in this database; whether its backend is still known.
+
+        What is deleted there is not rolled back with this transaction; the next prune does it again then.
+        """
+        address = of_name(look.backend or "", "CHECKPOINTER")
+        if address is None:
+            logger.warning(
+                "thread %s keeps its checkpoints in %s, which neither HOLDFAST nor a graph names any more: it stays",
+                look.thread_id,
+                look.backend,
+            )
+            return False
+        if not self.dry_run:
+            upkeep(open_saver(address), look.thread_id)
+            if upkeep is GuardedSaver.delete_thread:
+                self.connection.execute(query("backend_left"), {"thread_id": look.thread_id})
+        return True
 
     def _delete_orphans(self, look: ThreadLook) -> PruneReport:
         if look.in_use:

@@ -86,6 +86,7 @@ def claim(
         token=token,
         entered=row["entered"],
         era=row["era"],
+        backend=row["backend"],
         stored_config=as_json(row["config"]),
         context=as_typed(row, "context"),
         asked=as_asked(row),

@@ -19,7 +19,7 @@ ORDER BY id LIMIT %(limit)s::int;
 -- What retention has to know about threads: the newest checkpoint in any namespace and whether one of
 -- the thread's own runs wrote it, the number of root checkpoints, and the runs. Unlocked it finds
 -- candidates; under the lock of one thread it decides.
-SELECT t.id AS thread_id, holdfast_now() AS now, r.created_at, c.newest, c.roots,
+SELECT t.id AS thread_id, holdfast_now() AS now, r.created_at, r.backend, c.newest, c.roots,
        EXISTS (
            SELECT FROM holdfast_run o JOIN checkpoints n ON n.metadata ->> 'run_id' = o.id::text
            WHERE o.thread_id = t.id AND n.thread_id = t.id AND n.checkpoint_id = c.newest

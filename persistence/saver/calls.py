@@ -50,6 +50,7 @@ from holdfast.persistence.saver.order import follow
 from holdfast.persistence.saver.reading import Listing, get_params
 from holdfast.persistence.saver.statements import Statements
 from holdfast.persistence.saver.thinning import of_runs, older, thin
+from holdfast.persistence.saver.usage import Usage
 from holdfast.persistence.saver.versions import next_version
 from holdfast.persistence.saver.writing import storing_checkpoint
 
@@ -83,8 +84,10 @@ class Calls(BaseCheckpointSaver[str]):
             connection = connections[connection.alias]  # this thread's: a proxy stands for another in each
         self.using = using or settings().DATABASE
         self.fence = fence
+        self.usage = Usage()
+        """What it has stored and asked so far."""
         self._relaxed = (commit or settings().COMMIT) == "relaxed" and connection is None
-        self._statements = Statements(self.using, connection)
+        self._statements = Statements(self.using, connection, self.usage)
         self._held = Held()  # shared by copies, as the fence is
         self._memory = Memory()
 
@@ -102,7 +105,7 @@ class Calls(BaseCheckpointSaver[str]):
         new_versions: ChannelVersions,
         after: Sequence[Written] = (),
     ) -> Steps[RunnableConfig]:
-        params = checkpoint_params(self.serde, config, checkpoint, metadata, new_versions)
+        params = checkpoint_params(self.serde, config, checkpoint, metadata, new_versions, self.usage.stored)
         if self.fence is None:
             # LangGraph waits for a step's checkpoint, but not for its pending writes: they must not be behind it.
             beside = self._held.stored_beside(

@@ -86,9 +86,11 @@ def _write(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
                 error = Failed(exception=refused).error
                 return end(RunStatus.FAILED, error=error)
             return end(RunStatus.SUCCEEDED, result=result)
-        case Interrupted(interrupts=interrupts, spec=spec):
+        case Interrupted(interrupts=interrupts, spec=spec, saver=saver):
             nodes = execution.timeline.asking()
-            asked = questions.waiting(claim.run.id, claim.run.thread_id, interrupts, nodes, spec.allowlist)
+            asked = questions.waiting(
+                claim.run.id, claim.run.thread_id, interrupts, nodes, spec.allowlist, saver
+            )
             if len(asked) < len({interrupt.id for interrupt in interrupts}):
                 # Another attempt has gone on from there, which the fence tells; otherwise it is our error.
                 lost = HoldfastError("the graph asks questions that are not on its checkpoints")
