@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, LiteralString
@@ -24,6 +24,9 @@ from psycopg.rows import class_row, dict_row
 
 from holdfast.conf import Retention, settings
 from holdfast.errors import InvalidInputError
+from holdfast.persistence.backends.address import DJANGO, checked, of_name
+from holdfast.persistence.backends.saver import GuardedSaver, open_saver
+from holdfast.persistence.backends.store import open_store
 from holdfast.persistence.connections import Connection, connect
 from holdfast.persistence.history import thin_ended
 from holdfast.persistence.saver.statements import Statements
@@ -94,9 +97,6 @@ def prune(
     policy = policy or settings().RETENTION
     _check(policy)
     with connect(using or settings().DATABASE) as connection:
-        connection.execute(
-            query("retention_lock_timeout"), {"ms": f"{int(settings().LOCK_TIMEOUT * 1000)}ms"}
-        )
         pruning = _Pruning(connection, policy, dry_run, progress)
         pruning.histories()
         pruning.threads()
@@ -108,6 +108,7 @@ def prune(
             pruning.batches(query("retention_delete_cache"), graphs=list(known), labels=labels)
         if policy.store:
             pruning.batches(query("retention_delete_store"))
+            pruning.store_elsewhere()
     logger.info("%s", pruning.report)
     return pruning.report
 
@@ -132,7 +133,7 @@ class _Pruning:
         rows = self.connection.execute(query("history_due"), {"limit": None}).fetchall()
         for (thread_id,) in rows:
             thinned: list[Thinned] = []
-            with suppress(_RollBackError), self.connection.transaction():
+            with suppress(_RollBackError), self._transaction():
                 thinned.append(thin_ended(self.connection, settings().DATABASE, [thread_id]))
                 if self.dry_run:
                     raise _RollBackError
@@ -150,12 +151,18 @@ class _Pruning:
                 self._in_transaction(look.thread_id, look.now - UNFENCED_QUIET, self._delete_orphans)
         self.batches(query("retention_delete_strays"))
 
+    def store_elsewhere(self) -> None:
+        """Expired items of the store that the setting names, where LangGraph's has no better way than a sweep."""
+        address = checked(None, "STORE")
+        if address != DJANGO and not self.dry_run:
+            self._add(PruneReport(store_items=open_store(address).sweep_ttl()))
+
     def batches(self, statement: LiteralString, **params: Any) -> None:
         """Repeat the statement, each time in a transaction of its own, until it deletes nothing."""
         while True:
             found: list[PruneReport] = []
             try:
-                with self.connection.transaction():
+                with self._transaction():
                     limit = None if self.dry_run else self.policy.batch
                     found.append(self._delete(statement, limit=limit, **params))
                     if self.dry_run:
@@ -175,8 +182,9 @@ class _Pruning:
             if not self.dry_run:
                 # Committed before it is locked: a row that its own transaction may delete again is
                 # not there for another prune to skip.
-                self.connection.execute(*adopt)
-            with self.connection.transaction():
+                with self._transaction():
+                    self.connection.execute(*adopt)
+            with self._transaction():
                 if self.dry_run:
                     self.connection.execute(*adopt)
                 locked = self.connection.execute(
@@ -197,6 +205,14 @@ class _Pruning:
             report = PruneReport(skipped=1)
         self._add(report)
 
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """One that waits for no lock for long."""
+        with self.connection.transaction():
+            timeout = f"{int(settings().LOCK_TIMEOUT * 1000)}ms"
+            self.connection.execute(query("retention_lock_timeout"), {"ms": timeout})
+            yield
+
     def _prune_thread(self, look: ThreadLook) -> PruneReport:
         if look.open_to_strangers:
             return PruneReport(skipped=1)
@@ -205,14 +221,37 @@ class _Pruning:
         if look.has_old_runs(self.policy):
             report += self._delete(query("retention_delete_runs"), **thread, age=self.policy.run_age)
         if look.expired(self.policy) and not look.unfinished:
+            if look.backend is not None and not self._elsewhere(look, GuardedSaver.delete_thread):
+                return report + PruneReport(skipped=1)
             report += self._delete(query("thread_delete_checkpoints"), **thread) + PruneReport(threads=1)
             self.connection.execute(query("thread_drop"), thread)
+        elif look.too_long_elsewhere(self.policy):
+            self._elsewhere(look, GuardedSaver.keep_latest)
         elif look.too_long(self.policy):
             keep = self.policy.keep_last
             thinning = thin(look.thread_id, older(lambda run_id: keep), with_runs=True)
             thinned = self.statements.run(thinning)
             report += PruneReport(**thinned._asdict())
         return report
+
+    def _elsewhere(self, look: ThreadLook, upkeep: Callable[[GuardedSaver, str], object]) -> bool:
+        """Do that to a thread whose checkpoints are not in this database; whether its backend is still known.
+
+        What is deleted there is not rolled back with this transaction; the next prune does it again then.
+        """
+        address = of_name(look.backend or "", "CHECKPOINTER")
+        if address is None:
+            logger.warning(
+                "thread %s keeps its checkpoints in %s, which neither HOLDFAST nor a graph names any more: it stays",
+                look.thread_id,
+                look.backend,
+            )
+            return False
+        if not self.dry_run:
+            upkeep(open_saver(address), look.thread_id)
+            if upkeep is GuardedSaver.delete_thread:
+                self.connection.execute(query("backend_left"), {"thread_id": look.thread_id})
+        return True
 
     def _delete_orphans(self, look: ThreadLook) -> PruneReport:
         if look.in_use:

@@ -139,21 +139,26 @@ def show(run_id: Id, as_json: AsJson = False) -> None:
     """
     identity = read_id(run_id)
     ready()
+    from holdfast.persistence.sizes import size_of
     from holdfast.runner import api
     from holdfast.runner.management import display, facts, run_page
 
     run = api.get(identity)
-    steps, effects = api.steps(identity), facts.effects_of(run)
+    steps, effects, size = api.steps(identity), facts.effects_of(run), size_of(run.thread_id)
     if as_json:
         facts.dump(
             facts.run_facts(run)
             | {
                 "timeline": [facts.step_facts(step) for step in steps],
                 "effects": [facts.effect_facts(effect) for effect in effects],
+                "thread_size": size,
             }
         )
     else:
-        display.console().print(run_page.run_view(run, steps, effects))
+        out = display.console()
+        out.print(run_page.run_view(run, steps, effects))
+        if size.checkpoints:
+            out.print(display.thread_size(size))
 
 
 def watch(
