@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar, get_args
 
 from holdfast.errors import GraphDefinitionError, UnknownGraphError
 
@@ -38,6 +38,8 @@ class _Caller(NamedTuple):
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}\Z")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/-]{0,99}\Z")
 
+Commit = Literal["durable", "relaxed"]
+
 _HISTORY: Final[dict[str, int | None]] = {"all": None, "latest": 1}
 _MOST_HISTORY: Final = 2**15 - 1
 
@@ -51,6 +53,7 @@ def register(
     version: str = "1",
     max_crashes: int | None = None,
     history: Literal["all", "latest"] | int = "all",
+    commit: Commit | None = None,
     asynchronous: bool | None = None,
     checkpointer: str | None = None,
     store: str | None = None,
@@ -63,14 +66,15 @@ def register(
     runs at the first use in a process, not now. Such an object may be registered itself, too.
     ``max_crashes``: deaths without progress after which a run fails (None: the setting
     MAX_CRASHES). ``history``: how many of a run's root checkpoints stay once it has ended: "all", "latest"
-    or a number; what they need stays too, and the rest is deleted soon after. ``asynchronous``: True or False
-    where it cannot be seen from the graph. ``cache_version``: what its nodes cached under another one, or under
-    none, is not found any more. ``checkpointer``, ``store``, ``cache``: where its runs keep theirs, as an address
-    (None: the settings of the same name). Raises GraphDefinitionError.
+    or a number; what they need stays too, and the rest is deleted soon after. ``commit``: "relaxed" if its
+    checkpoints need not wait for the disk, or "durable" (None: the setting COMMIT). ``asynchronous``: True or
+    False where it cannot be seen from the graph. ``cache_version``: what its nodes cached under another one, or
+    under none, is not found any more. ``checkpointer``, ``store``, ``cache``: where its runs keep theirs, as an
+    address (None: the settings of the same name). Raises GraphDefinitionError.
     """
     frame = sys._getframe(1)
     caller = _Caller(str(frame.f_globals.get("__name__", "?")), frame.f_code.co_filename, frame.f_lineno)
-    _check_options(name, version, max_crashes, history, cache_version)
+    _check_options(name, version, max_crashes, history, commit, cache_version)
     _check_addresses(name, {"checkpointer": checkpointer, "store": store, "cache": cache})
 
     def decorate(builder: Registered) -> Registered:
@@ -84,6 +88,7 @@ def register(
             builder=_as_builder(name, builder),
             max_crashes=max_crashes,
             history=_HISTORY[history] if isinstance(history, str) else history,
+            commit=commit,
             asynchronous=asynchronous,
             checkpointer=checkpointer,
             store=store,
@@ -203,7 +208,9 @@ class _Discovery:
 _discovery = _Discovery()
 
 
-def _check_options(name: Any, version: Any, max_crashes: Any, history: Any, cache_version: Any) -> None:
+def _check_options(
+    name: Any, version: Any, max_crashes: Any, history: Any, commit: Any, cache_version: Any
+) -> None:
     if not isinstance(name, str) or not _NAME.match(name):
         raise GraphDefinitionError(
             f"{name!r} cannot be a graph's name: 1 to 200 letters, digits and . _ : / -, "
@@ -234,6 +241,12 @@ def _check_options(name: Any, version: Any, max_crashes: Any, history: Any, cach
         raise GraphDefinitionError(
             f'The graph {name!r} cannot have history={history!r}: "all", "latest", or the number of checkpoints '
             f"that stay when a run ends, from 1 to {_MOST_HISTORY}.",
+            graph=name,
+        )
+
+    if commit not in (None, *get_args(Commit)):
+        raise GraphDefinitionError(
+            f"The graph {name!r} cannot have commit={commit!r}: {' or '.join(map(repr, get_args(Commit)))}, or None.",
             graph=name,
         )
 

@@ -162,6 +162,8 @@ class Claim:
     asked: tuple[Question, ...] = field(repr=False)
     """All that it asked when it was interrupted, also what has been answered since (R7)."""
     answers: Typed | None = field(repr=False)
+    era: datetime | None = None
+    """The server's incarnation (R9), where somebody has noted it."""
 
     @property
     def config(self) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ from kombu import Queue
 from holdfast.graphs import registry
 from holdfast.persistence import backends, ledger
 from holdfast.persistence.backends.address import KINDS
-from holdfast.persistence.connections import close_pools, guard_session
+from holdfast.persistence.connections import close_pools, guard_session, shares_sessions
 from holdfast.runner import dispatch
 from holdfast.runner.runs.heartbeat import Heartbeat
 from holdfast.runner.runs.process import here
@@ -108,7 +108,7 @@ def _begin_single(sender: Any, **_: Any) -> None:
 
 def _guard(sender: Any, connection: Any, **_: Any) -> None:
     """A process frozen in a transaction of a node's, or of a receiver's of run_settled, holds locks too (R11)."""
-    if connection.alias == ledger.alias():
+    if connection.alias == ledger.alias() and not shares_sessions(connection.alias):
         guard_session(connection)
 
 

@@ -54,7 +54,8 @@ WHERE r.id = %(id)s AND r.thread_id = thread.id AND (
         ))
     )
 )
-RETURNING r.*, EXISTS (SELECT FROM holdfast_entry e WHERE e.run_id = r.id) AS entered, thread.backend;
+RETURNING r.*, EXISTS (SELECT FROM holdfast_entry e WHERE e.run_id = r.id) AS entered, thread.backend,
+    (SELECT since FROM holdfast_incarnation) AS era;
 
 -- name: run_renew
 -- One beat for all leases of a process (R8): rewrites the session, passes over rows that are being

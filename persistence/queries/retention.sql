@@ -39,8 +39,8 @@ CROSS JOIN LATERAL (
 ) AS runs;
 
 -- name: retention_lock_timeout
--- How long retention waits where it cannot skip a lock.
-SELECT set_config('lock_timeout', %(ms)s::text, false);
+-- How long retention waits where it cannot skip a lock, in this transaction.
+SELECT set_config('lock_timeout', %(ms)s::text, true);
 
 -- name: retention_idle_limit
 -- For this transaction, which idles while another backend deletes what may be much (R11). It holds a thread that

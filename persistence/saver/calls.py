@@ -22,7 +22,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from holdfast import faults
-from holdfast.conf import settings
+from holdfast.conf import Commit, settings
 from holdfast.errors import DatabaseUnreachableError
 from holdfast.persistence.codec import codec
 from holdfast.persistence.connections import Connection
@@ -45,6 +45,7 @@ from holdfast.persistence.saver.order import follow
 from holdfast.persistence.saver.reading import Listing, get_params
 from holdfast.persistence.saver.statements import Statements
 from holdfast.persistence.saver.thinning import of_runs, older, thin
+from holdfast.persistence.saver.usage import Usage
 from holdfast.persistence.saver.versions import next_version
 from holdfast.persistence.saver.writing import storing_checkpoint
 
@@ -61,16 +62,23 @@ class Calls(BaseCheckpointSaver[str]):
         serde: SerializerProtocol | None = None,
         fence: Fence | None = None,
         connection: Connection | None = None,
+        commit: Commit | None = None,
     ) -> None:
         """``using``: the database alias, by default ``HOLDFAST["DATABASE"]``. Opens no connection.
 
         ``connection``: work on this one only, inside whatever transaction it has open, and repeat
-        nothing; by default each call takes one from the process's pool. Raises ConfigurationError.
+        nothing; by default each call takes one from the process's pool. ``commit``: ``"relaxed"`` lets the
+        checkpoints of a run be committed without waiting for the disk, by default ``HOLDFAST["COMMIT"]``;
+        outside of a run, where nobody would notice what a crash has lost, it changes nothing. Raises
+        ConfigurationError.
         """
         super().__init__(serde=serde or codec())
         self.using = using or settings().DATABASE
         self.fence = fence
-        self._statements = Statements(self.using, connection)
+        self.usage = Usage()
+        """What it has stored and asked so far."""
+        self._relaxed = (commit or settings().COMMIT) == "relaxed" and connection is None
+        self._statements = Statements(self.using, connection, self.usage)
         self._held = Held()  # shared by copies, as the fence is
 
     def get_next_version(self, current: str | int | None, channel: None) -> str:
@@ -87,12 +95,15 @@ class Calls(BaseCheckpointSaver[str]):
         new_versions: ChannelVersions,
         after: Sequence[Written] = (),
     ) -> Steps[RunnableConfig]:
-        params = checkpoint_params(self.serde, config, checkpoint, metadata, new_versions)
+        params = checkpoint_params(self.serde, config, checkpoint, metadata, new_versions, self.usage.stored)
         if self.fence is None:
             yield Wait(after)
             yield Ask("saver_put", params)
         else:
-            with storing_checkpoint(self.fence, self._held, params, after) as (fenced, before):
+            with storing_checkpoint(self.fence, self._held, params, after, relaxed=self._relaxed) as (
+                fenced,
+                before,
+            ):
                 if before:
                     yield Wait(before)
                 yield from self._fenced(self.fence, "saver_put_fenced", fenced)
@@ -126,12 +137,14 @@ class Calls(BaseCheckpointSaver[str]):
         """
         if fence.broken:
             raise DatabaseUnreachableError("An earlier write of this attempt was given up.", alias=self.using)
+        params = params | fence.params
         try:
-            rows = yield Ask(name, params | fence.params)
+            with fence.committing(relaxed=bool(params.get("relaxed"))):
+                rows = yield Ask(name, params)
+                fence.check(rows[0][0])
         except DatabaseUnreachableError:
             fence.broken = True
             raise
-        fence.check(rows[0][0])
 
     # --- reading
 

@@ -9,6 +9,7 @@ checkpoints.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from holdfast.persistence import arrays
 from holdfast.persistence.connections import Connection, aexecuting, aon_shared, retrying
 from holdfast.persistence.saver.asking import Ask, Steps
 from holdfast.persistence.saver.decoding import Row
+from holdfast.persistence.saver.usage import Usage
 from holdfast.persistence.sql import query
 
 T = TypeVar("T")
@@ -26,8 +28,9 @@ T = TypeVar("T")
 class Statements:
     """Runs calls on connections of the alias's pool, or on the one ``connection`` only. Thread-safe."""
 
-    def __init__(self, alias: str, connection: Connection | None) -> None:
+    def __init__(self, alias: str, connection: Connection | None, usage: Usage | None = None) -> None:
         self._alias = alias
+        self._usage = usage
         self._connection = connection
         if connection is not None:
             arrays.register(connection)  # the pool's connections know the arrays of parameters already
@@ -74,23 +77,30 @@ class Statements:
 
     def rows(self, ask: Ask) -> Sequence[Row]:
         """Execute one statement; its rows."""
-        statement = query(ask.name)
+        statement, began = query(ask.name), time.perf_counter()
 
         def work(connection: Connection) -> Sequence[Row]:
             # Not connection.cursor(): a lent connection is Django's, whose cursors bind on the client.
             cursor = psycopg.Cursor(connection)
             return _rows(cursor.execute(statement, ask.params, prepare=ask.prepare, binary=True))
 
-        return retrying(self._alias, work) if self._connection is None else work(self._connection)
+        rows = retrying(self._alias, work) if self._connection is None else work(self._connection)
+        self._told(ask, began)
+        return rows
 
     async def arows(self, ask: Ask) -> Sequence[Row]:
         """As ``rows``, in an asyncio task."""
-        statement = query(ask.name)
+        statement, began = query(ask.name), time.perf_counter()
         if self._connection is None:
             cursor = await aexecuting(self._alias, statement, ask.params, prepare=ask.prepare)
         else:
             cursor = await aon_shared(self._connection, statement, ask.params, prepare=ask.prepare)
+        self._told(ask, began)
         return _rows(cursor)
+
+    def _told(self, ask: Ask, began: float) -> None:
+        if self._usage is not None:
+            self._usage.asked(ask.name, ask.params, time.perf_counter() - began)
 
 
 def _rows(cursor: psycopg.Cursor[Any]) -> Sequence[Row]:

@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from holdfast.conf import settings
 from holdfast.persistence.models import RunRow, Thread
+from holdfast.persistence.sizes import size_of
 from holdfast.runner.admin import pieces, values
 from holdfast.runner.admin.base import ReadOnlyAdmin
 
@@ -28,7 +29,7 @@ class ThreadAdmin(ReadOnlyAdmin):
     search_help_text = "The beginning of a thread id"
     ordering = ("id",)
     sortable_by = ("id",)
-    fieldsets = ((None, {"fields": ("id", "created", "held_by", "checkpoints", "runs")}),)
+    fieldsets = ((None, {"fields": ("id", "created", "held_by", "checkpoints", "size", "runs")}),)
 
     created = pieces.moment("created_at", "created")
 
@@ -64,6 +65,34 @@ class ThreadAdmin(ReadOnlyAdmin):
     @admin.display(description="checkpoints")
     def checkpoints(self, thread: Thread) -> SafeString:
         return pieces.checkpoints("Checkpoints of this thread", thread.id, thread.backend)
+
+    @admin.display(description="size")
+    def size(self, thread: Thread) -> SafeString:
+        """Looked up for this page only: it reads as much as the newest checkpoint holds."""
+        size = size_of(thread.id)
+        if not size.checkpoints:
+            return values.empty()
+        rows = format_html_join(
+            "",
+            "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
+            (
+                (
+                    each.name,
+                    pieces.size(each.bytes),
+                    "more than LARGE_CHANNEL" if each.name in size.large else "",
+                )
+                for each in size.channels
+            ),
+        )
+        return format_html(
+            "<p>{} checkpoints take {}; the newest has {}, read in {} ms. Its largest channels:</p>"
+            '<table class="holdfast-table"><tbody>{}</tbody></table>',
+            size.checkpoints,
+            pieces.size(size.bytes),
+            pieces.size(size.newest_bytes),
+            f"{size.read_seconds * 1000:.1f}",
+            rows,
+        )
 
     @admin.display(description="runs")
     def runs(self, thread: Thread) -> SafeString:

@@ -46,12 +46,5 @@ def _options(
     """What goes before the command."""
 
 
-for group in (
-    local_commands,
-    run_commands,
-    upkeep_commands,
-    cache_command,
-    key_commands,
-    transfer_command,
-):
+for group in (local_commands, run_commands, upkeep_commands, cache_command, key_commands, transfer_command):
     group.register(app)

@@ -51,8 +51,8 @@ def examine() -> Iterator[Finding]:
     yield configured
     database = _database()
     yield database
-    yield from _backends()
     silent = "the database does not answer" if database.verdict == "wrong" else ""
+    yield from _backends()
     migrations = _unless(silent, _migrations)
     if migrations.mend and configured.verdict == "wrong":  # `migrate` refuses while a check fails
         migrations = replace(migrations, mend=f"mend the settings first; then {migrations.mend}")

@@ -40,7 +40,7 @@ def prune(
         deleted = {name: count for name, count in counts.items() if name not in {"skipped", "dry_run"}}
         out.print(display.counts_table(deleted, "would be deleted" if dry_run else "deleted"))
         if report.skipped:
-            out.print(f"{report.skipped} threads were in use, and are left for the next time", style="dim")
+            out.print(f"threads in use, left for the next time: {report.skipped}", style="dim")
 
 
 def store_index(

@@ -7,7 +7,8 @@ and says how it stopped. It writes nothing itself; what a node or the saver writ
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -19,7 +20,7 @@ from holdfast import faults
 from holdfast.errors import LeaseLostError, OutageError
 from holdfast.graphs import registry
 from holdfast.graphs.spec import GraphSpec
-from holdfast.persistence import ledger
+from holdfast.persistence import DjangoSaver, ledger
 from holdfast.persistence.backends import GuardedSaver
 from holdfast.persistence.records import Claim
 from holdfast.runner.runs import executors, places, questions
@@ -48,7 +49,7 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
             saver.enter_if_begun()
         attempt = _attempt(claim, execution, spec, saver)
         config = _config(claim, execution, asynchronous=spec.is_async)
-        with attempt_scope(attempt):
+        with attempt_scope(attempt), _usage_told(claim, graph):
             faults.point("input-before-first-checkpoint")
             sent = _what_to_send(execution, claim, attempt.answers)
             stream = _Stream()
@@ -100,6 +101,16 @@ class _Stream:
             self.latest = payload
         elif isinstance(payload, dict) and (asked := payload.get("__interrupt__")):
             self.interrupts.extend(asked)
+
+
+@contextmanager
+def _usage_told(claim: Claim, graph: AnyPregel) -> Iterator[None]:
+    """Log what the attempt has stored, however it ends."""
+    try:
+        yield
+    finally:
+        if isinstance(graph.checkpointer, DjangoSaver):
+            logger.info("run %s of %s: %s", claim.run.id, claim.run.graph, graph.checkpointer.usage)
 
 
 def _attempt(claim: Claim, execution: Execution, spec: GraphSpec, saver: GuardedSaver | None) -> Attempt:

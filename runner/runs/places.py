@@ -25,7 +25,8 @@ def of_run(spec: GraphSpec, execution: Execution) -> dict[str, Any]:
     refuse_moved(spec, execution.claim.run.thread_id, execution.claim.backend)
     graph, serde, fence = spec.compile(), codec.codec(spec.allowlist), execution.fence
     parts: dict[str, Any] = {
-        "checkpointer": elsewhere(spec, fence=fence) or DjangoSaver(serde=serde, fence=fence),
+        "checkpointer": elsewhere(spec, fence=fence)
+        or DjangoSaver(serde=serde, fence=fence, commit=spec.commit),
         "store": _store(spec, graph, fence),
     }
     if graph.cache is None:  # a graph's own store or cache may carry its own configuration

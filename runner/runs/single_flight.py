@@ -1,4 +1,4 @@
-"""Single flight: of all runs that need one cached value at the same time, one computes it (P5).
+"""Single flight: of all runs that need one cached value at the same time, one computes it (P5, R21).
 
 LangGraph looks for the values of a step's nodes once, before it begins. Whoever has found nothing comes here when
 it is about to begin, in its own place (``room``), which a sibling has while it waits. A leader whose own node
@@ -38,10 +38,16 @@ def covers(cache: object) -> bool:
 
 
 def passenger(attempt: Attempt, task: PregelExecutableTask, configurable: dict[str, Any]) -> Passenger | None:
-    """The cached task that is about to begin, with its flight; None if its cache is not in the run's own database."""
+    """The cached task that is about to begin, with its flight.
+
+    None if its cache is not in the run's own database, and for a value that lives for no time: those who wait
+    would compute it one after the other.
+    """
     # Of the loop that executes the task: a subgraph may have been compiled with a cache of its own.
     cache = configurable[CONFIG_KEY_CALL].keywords["schedule_task"].__self__.cache
     if task.cache_key is None or not covers(cache):
+        return None
+    if task.cache_key.ttl is not None and task.cache_key.ttl <= 0:
         return None
     key = (task.cache_key.ns, task.cache_key.key)
     flight = Flight(cache=cache, key=key, ttl=task.cache_key.ttl, fence=attempt.fence, inside=_inside.get())

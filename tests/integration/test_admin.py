@@ -346,6 +346,22 @@ def test_damaged_bytes_break_no_page(boss: Client) -> None:
     assert boss.get(detail("checkpointview", CheckpointView.objects.get().key)).status_code == 200
 
 
+def test_a_run_that_failed_names_its_line_and_shows_no_empty_fields(boss: Client) -> None:
+    error = {
+        "type": "KeyError",
+        "message": "'anchor'",
+        "where": "/srv/shop/graphs.py:13, in price",
+        "traceback": "T",
+    }
+    page = boss.get(detail("runrow", make_run(status="failed", error=error).id)).content.decode()
+    assert "at /srv/shop/graphs.py:13, in price" in page
+    for absent in ("questions_asked", "result_value", "context_value", "metadata_text", "idempotency_key"):
+        assert f"field-{absent}" not in page
+    page = boss.get(detail("runrow", make_run(idempotency_key="key-8").id)).content.decode()
+    assert "key-8" in page
+    assert "field-error_text" not in page
+
+
 def test_large_values_are_cut(boss: Client) -> None:
     run = make_run(value={"text": "x" * 100_000}, result_type="msgpack", result=b"\x00" * 1_000_001)
     page = boss.get(detail("runrow", run.id)).content.decode()

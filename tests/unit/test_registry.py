@@ -185,6 +185,12 @@ def test_history_says_how_many_checkpoints_stay(given: Any, kept: int | None) ->
     assert registry.get("g").history == kept
 
 
+@pytest.mark.parametrize("commit", ["off", True, 1, ["relaxed"]])
+def test_p11_an_impossible_commit_is_refused(commit: Any) -> None:
+    with pytest.raises(GraphDefinitionError, match="commit"):
+        registry.register("g", commit=commit)
+
+
 @pytest.mark.parametrize("history", [0, -1, 2**15, True, 1.5, None, "newest", ["all"]])
 def test_p11_an_impossible_history_is_refused(history: Any) -> None:
     with pytest.raises(GraphDefinitionError, match="history"):
