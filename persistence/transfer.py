@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from django.db import transaction
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.store.base import BaseStore, Item
 
@@ -22,7 +23,7 @@ from holdfast.persistence import ledger
 from holdfast.persistence.backends.address import DJANGO, checked, shown
 from holdfast.persistence.backends.saver import GuardedSaver, open_saver
 from holdfast.persistence.backends.store import open_store
-from holdfast.persistence.backends.threads import config_of, copy
+from holdfast.persistence.backends.threads import all_of, config_of, copy
 from holdfast.persistence.codec import codec
 from holdfast.persistence.codec.strict import Codec
 from holdfast.persistence.ids import ThreadId
@@ -118,8 +119,11 @@ class _Threads:
             if holder is not None and holder.status is RunStatus.RUNNING:
                 self._report.in_use.append(thread_id)
                 return
+            new = not any(
+                True for _ in self._target.list({"configurable": {"thread_id": thread_id}}, limit=1)
+            )
             for namespace, checkpoint_id in self._oldest_first(thread_id):
-                self._checkpoint(thread_id, namespace, checkpoint_id)
+                self._checkpoint(config_of(thread_id, namespace, checkpoint_id), new=new)
                 self._progress(self._report, total)
             target = self._addresses[1]
             if not self._report.dry_run and shown(self._home_of(thread_id)) == shown(target):
@@ -131,17 +135,17 @@ class _Threads:
         """Namespace and id of each checkpoint; a parent is older than its children."""
         found = [
             (each.checkpoint["id"], each.config["configurable"].get("checkpoint_ns", ""))
-            for each in self._source.list({"configurable": {"thread_id": thread_id}})
+            for each in all_of(self._source, thread_id)
         ]
         return [(namespace, checkpoint_id) for checkpoint_id, namespace in sorted(found)]
 
-    def _checkpoint(self, thread_id: str, namespace: str, checkpoint_id: str) -> None:
-        place = config_of(thread_id, namespace, checkpoint_id)
+    def _checkpoint(self, place: RunnableConfig, *, new: bool) -> None:
+        thread_id, checkpoint_id = place["configurable"]["thread_id"], place["configurable"]["checkpoint_id"]
         found = self._source.get_tuple(place)
         if found is None:  # deleted meanwhile, by retention
             return
         found = with_text_versions(found) if self._texts else found
-        there = self._target.get_tuple(place)
+        there = None if new else self._target.get_tuple(place)
         if there is not None and not differences(found, there, self._codec):
             self._report.there += 1
             return

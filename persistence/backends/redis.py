@@ -28,7 +28,8 @@ def open_checkpointer(address: str) -> Opened:
     client = _with_modules(address, "CHECKPOINTER")
     saver = RedisSaver(redis_client=client, ttl=_ttl(settings().RETENTION.max_age))
     saver.setup()
-    return Opened(value=saver, close=client.close, is_passing=is_passing, ordered=True, sealed=True)
+    # Not ordered: its ``list`` passes over a ``before`` whose id is no ULID, and LangGraph's are UUIDs.
+    return Opened(value=saver, close=client.close, is_passing=is_passing, sealed=True)
 
 
 def open_store(address: str) -> Opened:

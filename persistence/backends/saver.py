@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -36,6 +37,8 @@ from holdfast.persistence.codec.strict import Codec
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.saver.encoding import replaces
 from holdfast.persistence.saver.versions import next_version
+
+logger = logging.getLogger("holdfast.backends")
 
 T = TypeVar("T")
 
@@ -200,10 +203,18 @@ class GuardedSaver(BaseCheckpointSaver[Any]):
         self._do(partial(self._inner.delete_thread, thread_id))
 
     def keep_latest(self, thread_id: str) -> bool:
-        """Delete all but the newest checkpoints of the thread, if the backend can; whether it can."""
-        if type(self._inner).prune is BaseCheckpointSaver.prune:
+        """Delete all but the newest checkpoints of the thread, if the backend can; whether it can.
+
+        It has to see by itself which threads have DeltaChannels, and leave those alone (P10); what is sealed it
+        cannot look into.
+        """
+        if type(self._inner).prune is BaseCheckpointSaver.prune or isinstance(self._inner, SealedSaver):
             return False
-        self._do(partial(self._inner.prune, [thread_id], strategy="keep_latest"))
+        try:
+            self._do(partial(self._inner.prune, [thread_id], strategy="keep_latest"))
+        except NotImplementedError as error:
+            logger.debug("thread %s keeps its checkpoints: %s", thread_id, error)
+            return False
         return True
 
     # --- asyncio: the same on threads

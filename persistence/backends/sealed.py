@@ -75,9 +75,6 @@ class SealedSaver(BaseCheckpointSaver[Any]):
     def delete_thread(self, thread_id: str) -> None:
         self._inner.delete_thread(thread_id)
 
-    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        self._inner.prune(thread_ids, strategy=strategy)
-
     def _seal(self, value: Any, field: str) -> str:
         type_, data = self._codec.dump_field(value, field=field)
         return f"{_MARK}{type_}:{base64.b64encode(data).decode()}"

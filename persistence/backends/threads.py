@@ -135,18 +135,24 @@ def copy(
                 saver.put_writes(stored, some, task_id)
 
 
-def _younger(saver: GuardedSaver, thread_id: str, checkpoint_id: str) -> Iterator[CheckpointTuple]:
+def all_of(saver: BaseCheckpointSaver[Any], thread_id: str) -> Iterator[CheckpointTuple]:
+    """The thread's checkpoints in all namespaces, by pages where the backend gives them newest first."""
     whole: RunnableConfig = {"configurable": {"thread_id": thread_id}}
-    if not saver.ordered:
-        yield from (each for each in saver.list(whole) if each.checkpoint["id"] > checkpoint_id)
+    if not isinstance(saver, GuardedSaver) or not saver.ordered:
+        yield from saver.list(whole)
         return
     before: RunnableConfig | None = None
     while page := list(saver.list(whole, before=before, limit=_PAGE)):
-        for each in page:
-            if each.checkpoint["id"] <= checkpoint_id:
-                return
-            yield each
+        yield from page
         before = page[-1].config
+
+
+def _younger(saver: GuardedSaver, thread_id: str, checkpoint_id: str) -> Iterator[CheckpointTuple]:
+    for each in all_of(saver, thread_id):
+        if each.checkpoint["id"] > checkpoint_id:
+            yield each
+        elif saver.ordered:
+            return
 
 
 def _answers(found: CheckpointTuple, interrupt_id: str) -> int:

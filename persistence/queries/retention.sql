@@ -42,6 +42,11 @@ CROSS JOIN LATERAL (
 -- How long retention waits where it cannot skip a lock, in this transaction.
 SELECT set_config('lock_timeout', %(ms)s::text, true);
 
+-- name: retention_idle_limit
+-- For this transaction, which idles while another backend deletes what may be much (R11). It holds a thread that
+-- no run is on, and nothing else.
+SELECT set_config('idle_in_transaction_session_timeout', '10min', true);
+
 -- name: retention_adopt
 -- Gives a thread that a stock saver wrote, and that is still there, the row that R20 locks.
 INSERT INTO holdfast_thread (id, created_at)

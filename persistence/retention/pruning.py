@@ -12,6 +12,7 @@ import psycopg
 from psycopg.rows import class_row, dict_row
 
 from holdfast.conf import Retention, settings
+from holdfast.errors import ConfigurationError, OutageError
 from holdfast.persistence.backends.address import DJANGO, checked, of_name
 from holdfast.persistence.backends.saver import GuardedSaver, open_saver
 from holdfast.persistence.backends.store import open_store
@@ -42,6 +43,7 @@ class Pruning:
         self.dry_run = dry_run
         self.progress = progress
         self.report = PruneReport(dry_run=dry_run)
+        self._without: set[str] = set()  # backends that failed once, so that not each thread waits for them
 
     def histories(self) -> None:
         """What no worker has come to since its run ended."""
@@ -152,7 +154,7 @@ class Pruning:
         return report
 
     def _elsewhere(self, look: ThreadLook, upkeep: Callable[[GuardedSaver, str], object]) -> bool:
-        """Do that to a thread whose checkpoints are not in this database; whether its backend is still known.
+        """Do that to a thread whose checkpoints are not in this database; False if its backend cannot be reached.
 
         What is deleted there is not rolled back with this transaction; the next prune does it again then.
         """
@@ -164,8 +166,16 @@ class Pruning:
                 look.backend,
             )
             return False
+        if address in self._without:
+            return False
         if not self.dry_run:
-            upkeep(open_saver(address), look.thread_id)
+            self.connection.execute(query("retention_idle_limit"))
+            try:
+                upkeep(open_saver(address), look.thread_id)
+            except (OutageError, ConfigurationError, NotImplementedError) as error:
+                logger.error("threads in %s stay until the next time: %s", look.backend, error)
+                self._without.add(address)
+                return False
             if upkeep is GuardedSaver.delete_thread:
                 self.connection.execute(query("backend_left"), {"thread_id": look.thread_id})
         return True

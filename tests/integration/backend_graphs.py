@@ -6,6 +6,7 @@ import operator
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
+from langgraph.channels.delta import DeltaChannel
 from langgraph.graph import START, StateGraph
 from langgraph.store.base import BaseStore
 from langgraph.types import CachePolicy, interrupt
@@ -144,4 +145,26 @@ def effects() -> StateGraph[Notes]:
     graph.add_node("work", work)
     graph.add_edge(START, "send")
     graph.add_edge("send", "work")
+    return graph
+
+
+def fold(current: list[str], updates: list[list[str]]) -> list[str]:
+    """How a DeltaChannel's updates become its value."""
+    return [*current, *(item for update in updates for item in update)]
+
+
+class Deltas(TypedDict):
+    items: Annotated[list[str], DeltaChannel(fold, snapshot_frequency=3)]
+
+
+@register("delta_backend")
+def deltas() -> StateGraph[Deltas]:
+    """A list of which only what is new is stored, and the whole now and then."""
+    graph = StateGraph(Deltas)
+    before = START
+    for number in range(5):
+        name = f"n{number}"
+        graph.add_node(name, lambda state, name=name: {"items": [name]})
+        graph.add_edge(before, name)
+        before = name
     return graph

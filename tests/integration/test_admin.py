@@ -267,12 +267,12 @@ def test_a_run_s_page_needs_the_same_queries_whatever_it_did(
     make_step(run, 0)
     make_effect(run)
     boss.get(detail("runrow", run.id))
-    with django_assert_num_queries(6):  # session, user, run, steps, cancel request, effects
+    with django_assert_num_queries(7):  # session, user, run, thread, steps, cancel request, effects
         boss.get(detail("runrow", run.id))
     for number in range(1, 30):
         make_step(run, number)
         make_effect(run)
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         page = boss.get(detail("runrow", run.id)).content.decode()
     assert "node-29" in page
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tests.acceptance.journal.pages import notes, page
 from tests.integration.backend_graphs import Point
 from tests.integration.backend_servers import ELSEWHERE, NAMES, address, on
 from tests.integration.claims import config_for
+from tests.integration.encrypting import encryption
 from tests.integration.lifecycle import notes_of, written
 from tests.integration.threads import DAY
 
@@ -131,13 +133,22 @@ def test_p10_retention_deletes_expired_threads_elsewhere_and_no_others(address: 
     assert run_now(holdfast.resume(waiting.id, "yes")).result["notes"] == ["b>", "b.0", "b=yes"]
 
 
-@on("postgresql", "redis")
-def test_p10_keep_last_1_leaves_the_newest_checkpoint_where_the_saver_can_prune(address: str) -> None:
+@on("postgresql", "sqlite")
+@pytest.mark.parametrize("key", [None, "a"])
+def test_p10_keep_last_1_leaves_the_newest_checkpoint_and_what_a_thread_is_put_together_from(
+    address: str, key: str | None, settings: Any
+) -> None:
+    if key is not None:
+        pytest.importorskip("cryptography")
+        settings.HOLDFAST = {**settings.HOLDFAST, **encryption(key), "STORE": "django"}
     run = written("a", 3)
-    assert len(list(holdfast.history(run.thread_id))) > 1
+    deltas = run_now(holdfast.enqueue("delta_backend", {"items": ["in"]}))
+    before = len(list(holdfast.history(run.thread_id)))
     prune(Retention(keep_last=1))
-    assert len(list(holdfast.history(run.thread_id))) == 1
+    can = address.startswith("postgresql") and key is None
+    assert len(list(holdfast.history(run.thread_id))) == (1 if can else before)
     assert notes_of(run.thread_id) == notes("a", 3)
+    assert holdfast.state(deltas.thread_id).values == deltas.result
 
 
 def test_p10_a_thread_in_a_backend_that_nobody_names_any_more_stays(tmp_path: Path, settings: Any) -> None:
@@ -150,6 +161,26 @@ def test_p10_a_thread_in_a_backend_that_nobody_names_any_more_stays(tmp_path: Pa
     assert (report.threads, report.skipped) == (0, 1)
     assert Thread.objects.get(id=run.thread_id).backend == f"sqlite:///{tmp_path}/there.db"
     close_backends()
+
+
+def test_p10_a_backend_that_is_away_keeps_retention_from_nothing_else(tmp_path: Path, settings: Any) -> None:
+    before = {**settings.HOLDFAST, "LEASE": 2.0, "IDLE_IN_TRANSACTION": 1.0}
+    settings.HOLDFAST = before
+    away = "postgresql://postgres@127.0.0.1:9/nothing"
+    here = written("a", 1)
+    for number in range(3):
+        Thread.objects.create(
+            id=f"away-{number}", created_at=long_ago(), backend="postgresql://127.0.0.1:9/nothing"
+        )
+    RunRow.objects.update(finished_at=long_ago(), created_at=long_ago())
+    Thread.objects.update(created_at=long_ago())
+    Checkpoint.objects.all().delete()
+    settings.HOLDFAST = {**before, "CHECKPOINTER": away}
+    began = time.monotonic()
+    report = prune(Retention(max_age=DAY, run_age=DAY))
+    assert time.monotonic() - began < 6  # one patience, not three
+    assert (report.runs, report.skipped) == (1, 3)
+    assert not RunRow.objects.filter(id=here.id).exists()
 
 
 def long_ago() -> Any:
@@ -209,3 +240,19 @@ def test_r5_a_waiting_run_s_state_is_not_updated_after_what_would_happen_again(a
     with pytest.raises(ThreadBusyError, match="has finished tasks"):
         holdfast.update_state(bound.thread_id, {"notes": ["by hand"]})
     assert run_now(holdfast.resume(bound.id, "yes")).result["notes"] == ["bound", "sent bound", "asked yes"]
+
+
+@on(*ELSEWHERE)
+@pytest.mark.parametrize("key", [None, "a"])
+def test_a_channel_of_which_only_the_news_is_stored_is_put_together_again(
+    address: str, key: str | None, settings: Any
+) -> None:
+    if key is not None:
+        pytest.importorskip("cryptography")
+        settings.HOLDFAST = {**settings.HOLDFAST, **encryption(key), "STORE": "django"}
+    names = [f"n{number}" for number in range(5)]
+    first = run_now(holdfast.enqueue("delta_backend", {"items": ["in"]}))
+    assert (first.error, first.result) == (None, {"items": ["in", *names]})
+    second = run_now(holdfast.enqueue("delta_backend", {"items": ["on"]}, thread_id=first.thread_id))
+    assert second.result == {"items": ["in", *names, "on", *names]}
+    assert holdfast.state(first.thread_id).values == second.result

@@ -24,6 +24,7 @@ from holdfast.persistence.backends import (
     open_store,
     shown,
 )
+from holdfast.persistence.backends.lease import Lease
 from holdfast.persistence.backends.opening import Opened
 from holdfast.persistence.backends.sealed import SealedSaver
 from holdfast.persistence.codec import codec
@@ -83,6 +84,33 @@ def test_p2_an_attempt_that_was_taken_over_writes_nothing_more(address: str) -> 
     item = open_store(_store_address(address)).get(("words",), "k")
     assert item is not None
     assert item.value == {"n": 1}
+
+
+@on(*ELSEWHERE)
+def test_p2_a_process_frozen_between_asking_and_writing_writes_once_and_is_told(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What docs/backends.md says is weaker elsewhere, as it is."""
+    fence = claim()
+    saver = open_saver(address, fence=fence)
+    first = put(saver, fence.thread_id, items=["a"])
+    late, versions = a_checkpoint(saver, items=["late"])
+    check = Lease.check
+
+    def frozen(lease: Lease) -> None:
+        check(lease)
+        taken_over(fence)
+
+    monkeypatch.setattr(Lease, "check", frozen)
+    with pytest.raises(LeaseLostError):
+        saver.put({"configurable": first["configurable"]}, late, {}, versions)
+    monkeypatch.undo()
+    with pytest.raises(LeaseLostError):
+        put(saver, fence.thread_id, items=["later"])
+    values = [
+        each.checkpoint["channel_values"] for each in open_saver(address).list(config_for(fence.thread_id))
+    ]
+    assert values == [{"items": ["late"]}, {"items": ["a"]}]
 
 
 @on(*ELSEWHERE)
