@@ -13,7 +13,7 @@ from django.utils import timezone
 import holdfast
 from holdfast.conf import Retention
 from holdfast.errors import ConfigurationError, InvalidInputError, ThreadBusyError
-from holdfast.persistence.backends import open_saver
+from holdfast.persistence.backends import close_backends, open_saver
 from holdfast.persistence.models import Checkpoint, Effect, RunRow, Thread
 from holdfast.persistence.retention import prune
 from holdfast.runner.management.doctor.project import backends as examined
