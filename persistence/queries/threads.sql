@@ -1,5 +1,5 @@
 -- Threads as a whole: its lock, who holds it, which graph it belongs to, its copy, what is deleted of it
--- (ledger/threads.py, ledger/sweeps.py, retention.py, the saver; R4, R5, R20).
+-- (ledger/threads.py, ledger/sweeps.py, retention/, the saver; R4, R5, R20).
 
 -- name: thread_lock
 -- Alone on the thread: enqueue, claim, resume, retry, fork, update_state and retention wait (R20).

@@ -47,6 +47,7 @@ def store_index(
     as_sql: Annotated[
         bool, typer.Option("--sql", help="Only print the statements, for whoever may execute them.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make the tables of HOLDFAST['STORE_INDEX'], the store's search by meaning, where they are missing.
 
@@ -69,6 +70,11 @@ def store_index(
         return
     version = meaning.tables.version(settings().DATABASE)
     look = meaning.tables.look(settings().DATABASE)
+    if as_json:
+        from holdfast.runner.management import facts
+
+        facts.dump({"pgvector": version, "type": look.type, "dims": look.dims, "method": look.method})
+        return
     print(f"pgvector {version}: {look.type}({look.dims}), {look.method or 'no index'}")
 
 

@@ -12,10 +12,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from langgraph._internal._constants import CONFIG_KEY_CALL
+from langgraph.cache.base import FullKey
 from langgraph.types import PregelExecutableTask
 
 from holdfast.persistence import DjangoCache
@@ -27,6 +28,9 @@ from holdfast.runner.runs.process import here
 from holdfast.runner.runs.room import current_place
 from holdfast.runner.runs.waiters import waiters
 
+_OF_NODE: Final = 3
+"""Parts of a node's namespace: LangGraph's mark, the function, the node. That of a call has no node."""
+
 _inside: ContextVar[tuple[UUID, ...]] = ContextVar("holdfast_flights", default=())
 """The holders of the flights that the calling code computes for."""
 
@@ -35,6 +39,22 @@ def covers(cache: object) -> bool:
     """Whether what the calling code's run computes for that cache is stored here."""
     attempt = current_attempt()
     return attempt is not None and isinstance(cache, DjangoCache) and cache.alias == attempt.alias
+
+
+def key_of(task: PregelExecutableTask, cache: object) -> FullKey:
+    """Where a cached task's value stands in the cache of its graph.
+
+    Under LangGraph's own key, but of a node in a subgraph whose function has no name of its own (an async one, a
+    partial, a closure) that would be another subgraph's, too: there it ends with the way to the subgraph.
+    """
+    assert task.cache_key is not None  # asked for cached tasks only
+    namespace, key = task.cache_key.ns, task.cache_key.key
+    if len(namespace) == _OF_NODE and covers(cache):
+        code = namespace[1]
+        around = task.config["metadata"]["langgraph_checkpoint_ns"].split("|")[:-1]
+        if around and ("<" in code or code == "__dynamic__"):
+            key = "/".join([key, *(name.partition(":")[0] for name in around)])
+    return namespace, key
 
 
 def passenger(attempt: Attempt, task: PregelExecutableTask, configurable: dict[str, Any]) -> Passenger | None:
@@ -49,8 +69,13 @@ def passenger(attempt: Attempt, task: PregelExecutableTask, configurable: dict[s
         return None
     if task.cache_key.ttl is not None and task.cache_key.ttl <= 0:
         return None
-    key = (task.cache_key.ns, task.cache_key.key)
-    flight = Flight(cache=cache, key=key, ttl=task.cache_key.ttl, fence=attempt.fence, inside=_inside.get())
+    flight = Flight(
+        cache=cache,
+        key=key_of(task, cache),
+        ttl=task.cache_key.ttl,
+        fence=attempt.fence,
+        inside=_inside.get(),
+    )
     return Passenger(flight=flight, task=task, attempt=attempt, place=current_place())
 
 

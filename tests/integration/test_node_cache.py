@@ -224,3 +224,13 @@ def test_encrypted_entries_and_plain_ones_are_read_together_and_a_lost_key_count
     settings.HOLDFAST = encryption("a", "a")
     assert sorted(cache.get(keys)) == sorted(keys[:20])
     assert sum("is not used" in line for line in caplog.messages) == 10
+
+
+def test_p12_an_encrypted_entry_opens_for_no_other_graph(settings: Any) -> None:
+    settings.HOLDFAST = encryption("a")
+    for version, value in (("orders", 1), ("bank", 2)):
+        DjangoCache[Any](version=version).set({A: (value, None)})
+    stolen = NodeCacheEntry.objects.get(version="bank")
+    NodeCacheEntry.objects.filter(version="orders").update(value=stolen.value, type=stolen.type)
+    assert DjangoCache[Any](version="orders").get([A]) == {}
+    assert DjangoCache[Any](version="bank").get([A]) == {A: 2}
