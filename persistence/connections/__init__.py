@@ -7,7 +7,13 @@ lends one (``lending``).
 from __future__ import annotations
 
 from holdfast.persistence.connections.direct import Statement, run_in_savepoint, run_together
-from holdfast.persistence.connections.opening import Connection, connect, conninfo, guard_session
+from holdfast.persistence.connections.opening import (
+    Connection,
+    connect,
+    conninfo,
+    guard_session,
+    shares_sessions,
+)
 from holdfast.persistence.connections.orm import (
     close_django_connections,
     drop_dead_django_connections,
@@ -49,5 +55,6 @@ __all__ = [
     "retrying",
     "run_in_savepoint",
     "run_together",
+    "shares_sessions",
     "silent",
 ]

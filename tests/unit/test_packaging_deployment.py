@@ -25,7 +25,7 @@ def services() -> dict[str, dict[str, Any]]:
 
 
 def test_all_parts_are_there(services: dict[str, dict[str, Any]]) -> None:
-    assert set(services) == {"postgres", "rabbitmq", "redis", *SITE}
+    assert set(services) == {"postgres", "rabbitmq", "redis", "mongodb", *SITE}
     assert "pgvector" in services["postgres"]["image"]
 
 
