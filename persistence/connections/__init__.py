@@ -7,7 +7,13 @@ lends one (``lending``).
 from __future__ import annotations
 
 from holdfast.persistence.connections.direct import Statement, run_in_savepoint, run_together
-from holdfast.persistence.connections.opening import Connection, connect, conninfo, guard_session
+from holdfast.persistence.connections.opening import (
+    Connection,
+    connect,
+    conninfo,
+    guard_session,
+    lift_time_limits,
+)
 from holdfast.persistence.connections.orm import (
     close_django_connections,
     drop_dead_django_connections,
@@ -44,6 +50,7 @@ __all__ = [
     "is_passing",
     "lending",
     "lending_django",
+    "lift_time_limits",
     "limit_waits",
     "pool",
     "retrying",
