@@ -42,7 +42,7 @@ from holdfast.errors import InvalidInputError
 from holdfast.graphs import anatomy
 from holdfast.graphs.typecheck import Mismatch, described, is_dataclass_type, mismatch, resolved, typed_dict
 
-_ROOT = "__root__"
+ROOT = "__root__"
 _OVERWRITE = "__overwrite__"
 _UNREDUCED = (LastValue, EphemeralValue, UntrackedValue, AnyValue)
 
@@ -92,8 +92,8 @@ def _typed_dict_or(hint: Any, value: Any) -> Mismatch | None:
 def _state(graph: CompiledStateGraph[Any, Any, Any, Any], value: Any, partial: bool) -> Mismatch | None:
     schema: Any = graph.builder.input_schema
     channels = graph.builder.schemas[schema]
-    if list(channels) == [_ROOT]:
-        return _update(channels[_ROOT], schema, value, (_ROOT,), root=True)
+    if list(channels) == [ROOT]:
+        return _update(channels[ROOT], schema, value, (ROOT,), root=True)
     if isinstance(schema, type) and not is_typeddict(schema) and isinstance(value, schema):
         return (
             None
@@ -104,8 +104,8 @@ def _state(graph: CompiledStateGraph[Any, Any, Any, Any], value: Any, partial: b
         return Mismatch((), f"expected a dict with keys of {schema.__name__}, got {described(value)}")
     if found := _unknown(value, channels, graph.builder.channels):
         return found
-    if not partial and (missing := _missing(schema, value)):
-        return Mismatch((missing,), "is missing")
+    if not partial and (missing := [key for key in demanded(schema) if key not in value]):
+        return Mismatch((missing[0],), "is missing")
     if _is_pydantic(schema):
         return _model(schema, channels, value, partial)
     return _values(value, channels, resolved(schema))
@@ -129,18 +129,17 @@ def _unknown(
     return None
 
 
-def _missing(schema: Any, value: dict[str, Any]) -> str | None:
+def demanded(schema: Any) -> list[str]:
+    """The keys that the input of a new thread must have."""
     if is_typeddict(schema):
-        needed = [key for key, hint in resolved(schema).items() if get_origin(hint) is Required]
-    elif isinstance(schema, type) and issubclass(schema, BaseModel):
-        needed = [key for key, field in schema.model_fields.items() if field.is_required()]
-    elif is_dataclass_type(schema):
+        return [key for key, hint in resolved(schema).items() if get_origin(hint) is Required]
+    if isinstance(schema, type) and issubclass(schema, BaseModel):
+        return [key for key, field in schema.model_fields.items() if field.is_required()]
+    if is_dataclass_type(schema):
         none = dataclasses.MISSING
         fields = dataclasses.fields(schema)
-        needed = [f.name for f in fields if f.init and f.default is none and f.default_factory is none]
-    else:
-        needed = []
-    return next((key for key in needed if key not in value), None)
+        return [f.name for f in fields if f.init and f.default is none and f.default_factory is none]
+    return []
 
 
 def _values(value: dict[str, Any], channels: Mapping[str, Any], hints: Mapping[str, Any]) -> Mismatch | None:
@@ -163,7 +162,7 @@ def _update(
         return mismatch(hint, value.value, path)
     if isinstance(value, dict) and set(value) == {_OVERWRITE}:
         return mismatch(hint, value[_OVERWRITE], (*path, _OVERWRITE))
-    if _takes_messages(channel):
+    if takes_messages(channel):
         return _messages(value, path)
     if (
         isinstance(channel, BinaryOperatorAggregate)
@@ -173,7 +172,7 @@ def _update(
     return None
 
 
-def _takes_messages(channel: Any) -> bool:
+def takes_messages(channel: Any) -> bool:
     """Whether its reducer is LangGraph's own for messages, in whichever of its forms."""
     reducer = getattr(channel, "operator", None) or getattr(channel, "reducer", None)
     reducer = getattr(reducer, "func", reducer)  # add_messages(format=…) is a partial
@@ -210,7 +209,7 @@ def _model(schema: Any, channels: Mapping[str, Any], value: dict[str, Any], part
             return found
     given = _copied(value)
     for key in reduced:
-        if _takes_messages(channels[key]):
+        if takes_messages(channels[key]):
             given[key] = convert_to_messages(given[key] if isinstance(given[key], list) else [given[key]])
     try:
         if issubclass(schema, BaseModel):

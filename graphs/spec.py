@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from langgraph.cache.memory import InMemoryCache
 from langgraph.graph import StateGraph
@@ -52,8 +52,16 @@ class GraphSpec:
     """Deaths without progress after which a run of it fails; None: the setting MAX_CRASHES."""
     history: int | None = None
     """How many root checkpoints of a run of it stay once it has ended; None: all."""
+    commit: Literal["durable", "relaxed"] | None = None
+    """"relaxed": the checkpoints of its runs need not wait for the disk; None: the setting COMMIT."""
     asynchronous: bool | None = None
     """Forces ``is_async`` where it cannot be seen; None: find out."""
+    checkpointer: str | None = None
+    """The address of its runs' checkpoints; None: the setting CHECKPOINTER."""
+    store: str | None = None
+    """The address of its runs' store; None: the setting STORE."""
+    cache: str | None = None
+    """The address of its runs' node cache; None: the setting CACHE."""
     cache_version: str | None = None
     """With which its nodes' cached values are labelled, beside the graph's name; None: with the name alone."""
     module: str

@@ -74,11 +74,8 @@ def typed_dict(hint: Any, value: Any, path: Path = (), *, closed: bool = False) 
     if not isinstance(value, dict):
         return Mismatch(path, f"expected a dict, got {described(value)}")
     fields = resolved(hint)
-    for key, field in fields.items():
-        # __required_keys__ overlooks markers in annotations that are strings; the resolved ones tell
-        marker = get_origin(field)
-        demanded = marker is Required or (key in hint.__required_keys__ and marker is not NotRequired)
-        if demanded and key not in value:
+    for key in demanded_keys(hint):
+        if key not in value:
             return Mismatch((*path, key), "is missing")
     for key, inner in value.items():
         if key in fields:
@@ -87,6 +84,17 @@ def typed_dict(hint: Any, value: Any, path: Path = (), *, closed: bool = False) 
         elif closed:
             return Mismatch((*path, str(key)), f"is not known; known: {', '.join(fields)}")
     return None
+
+
+def demanded_keys(hint: Any) -> list[str]:
+    """The keys that a dict of this TypedDict must have."""
+    # __required_keys__ overlooks markers in annotations that are strings; the resolved ones tell
+    fields = {key: get_origin(field) for key, field in resolved(hint).items()}
+    return [
+        key
+        for key, marker in fields.items()
+        if marker is Required or (key in hint.__required_keys__ and marker is not NotRequired)
+    ]
 
 
 def resolved(hint: Any) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from holdfast import keys
 from holdfast.errors import ConfigurationError
 
 T = TypeVar("T")
+
+Commit = Literal["durable", "relaxed"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +45,14 @@ class Settings:
 
     DATABASE: str = "default"
     """The alias in DATABASES that holds Holdfast's tables."""
+    CHECKPOINTER: str = "django"
+    """Where the checkpoints of runs are kept, if their graph does not say: ``django`` (the database above),
+    ``postgresql://…``, ``sqlite:///file``, ``memory://``, ``redis://…``, ``mongodb://…`` or ``module:factory``."""
+    STORE: str = "django"
+    """Where the store of runs is kept, in the same forms."""
+    CACHE: str = "django"
+    """Where the node cache of runs is kept: ``django``, ``sqlite:///file``, ``memory://``, ``redis://…`` or
+    ``module:factory``."""
     LEASE: float = 15.0
     """Seconds without a heartbeat after which a run is taken over (R8)."""
     HEARTBEAT: float = 0.5
@@ -82,8 +92,16 @@ class Settings:
     ``omit_expired``."""
     POOL_SIZE: int = 1
     """Connections of one process for saver, store, cache, effects and ledger, beside Django's own and the heartbeat's."""
+    COMMIT: Commit = "durable"
+    """"relaxed": a run's checkpoints are committed without waiting for the disk. A crash of a worker loses nothing by
+    it, a crash of the database the last moments, which are executed again; whatever else is written waits, and takes
+    along what came before. ``register(commit=…)`` says so of one graph."""
     MAX_INPUT: int = 16 * 1024 * 1024
     """Largest stored input, in bytes."""
+    LARGE_CHANNEL: int = 1024 * 1024
+    """Bytes of a channel's value above which a warning names it, and again each time it has doubled."""
+    SLOW_QUERY: float = 1.0
+    """Seconds of a checkpoint's statement above which a warning names it."""
     RETENTION: Retention = field(default_factory=Retention)
     PRUNE_CRONTAB: str = "0 2 * * *"
     """When the beat entry ``holdfast.prune`` is due, as a crontab line."""
@@ -142,7 +160,13 @@ def _checked(kind: type[T], given: dict[str, Any], name: str) -> T:
                 f"{name} has no entry {key!r}; it knows {', '.join(sorted(hints))}.", setting=key
             )
         wanted = get_args(hints[key]) if isinstance(hints[key], UnionType) else (hints[key],)
-        if not any(_fits(value, one) for one in wanted):
+        if get_origin(hints[key]) is Literal:
+            if value not in (choices := get_args(hints[key])):
+                raise ConfigurationError(
+                    f"{name}[{key!r}] is {value!r}; it must be {' or '.join(map(repr, choices))}.",
+                    setting=key,
+                )
+        elif not any(_fits(value, one) for one in wanted):
             forms = " or ".join("None" if one is NoneType else one.__name__ for one in wanted)
             raise ConfigurationError(
                 f"{name}[{key!r}] is {value!r}; it must be {forms}, and no number below 0.", setting=key

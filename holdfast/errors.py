@@ -87,6 +87,11 @@ class TransactionError(HoldfastError):
     """Called inside a transaction of another database, which could not be made one with ours. Facts: ``alias``."""
 
 
+class TransferError(HoldfastError):
+    """What was transferred is not what is read back. What was copied before stays. Facts: ``place``, and for a
+    checkpoint ``thread_id``, ``checkpoint_id``."""
+
+
 class RunNotFoundError(HoldfastError):
     """No run has that id. Facts: ``run_id``."""
 

@@ -19,6 +19,7 @@ Point = Literal[
     "input-before-first-checkpoint",
     "checkpoint-before-commit",
     "checkpoint-after-commit",
+    "backend-before-note",
     "writes-before-commit",
     "writes-after-commit",
     "settle-before-commit",

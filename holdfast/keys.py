@@ -69,36 +69,44 @@ class Encryption:
         return hash((frozenset(self.keys.items()), self.active, self.readable_vectors))
 
 
+NOTHING: Final = Encryption()
+"""No keys: all is stored in the clear."""
+
+
 def read(given: Any) -> Encryption:
     """The setting, with what the environment adds to it. Raises ConfigurationError, which shows no key."""
+    listed, chosen = os.environ.get(KEYS_VARIABLE, ""), os.environ.get(ACTIVE_VARIABLE)
     if given is None:
-        given = {}
+        return _joined({}, listed, chosen) if listed or chosen is not None else NOTHING
     if not isinstance(given, Mapping) or not set(given) <= {"keys", "active", "readable_vectors"}:
         raise _wrong('is a dict with "keys" (id: key), "active" (an id, or None) and "readable_vectors"')
     if not isinstance(given.get("readable_vectors", False), bool):
         raise _wrong('["readable_vectors"] is True or False')
-    written = given.get("keys") or {}
-    if not isinstance(written, Mapping):
+    if not isinstance(given.get("keys") or {}, Mapping):
         raise _wrong('["keys"] is a dict of ids and keys')
-    keys = {_id(each): _secret(each, value) for each, value in written.items()}
+    return _joined(given, listed, chosen)
+
+
+def _joined(given: Mapping[str, Any], listed: str, chosen: str | None) -> Encryption:
+    keys = {_id(each): _secret(each, value) for each, value in (given.get("keys") or {}).items()}
     active = given.get("active")
-    if listed := _from_environment():
-        keys |= listed
+    if added := _listed(listed):
+        keys |= added
         if "active" not in given:
-            active = next(iter(listed))
-    if (chosen := os.environ.get(ACTIVE_VARIABLE)) is not None:
+            active = next(iter(added))
+    if chosen is not None:
         active = chosen or None
     if active is not None and active not in keys:
         raise _wrong(f'["active"] is {str(active)[:64]!r}, and there is no key of that id')
     return Encryption(keys=keys, active=active, readable_vectors=bool(given.get("readable_vectors", False)))
 
 
-def _from_environment() -> dict[str, Secret]:
+def _listed(text: str) -> dict[str, Secret]:
     found: dict[str, Secret] = {}
-    for entry in re.split(r"[,\s]+", os.environ.get(KEYS_VARIABLE, "").strip()):
+    for entry in re.split(r"[,\s]+", text.strip()):
         if entry:
-            name, _, text = entry.partition(":")
-            found[_id(name)] = _secret(name, text)
+            name, _, key = entry.partition(":")
+            found[_id(name)] = _secret(name, key)
     return found
 
 
@@ -134,6 +142,7 @@ def _content(path: str) -> str:
         raise _wrong(f"names the file {path}, which cannot be read: {type(error).__name__}") from None
 
 
+@lru_cache(maxsize=256)
 def _decoded_text(text: str) -> bytes | None:
     text = text.strip()
     try:

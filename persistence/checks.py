@@ -15,6 +15,7 @@ from django.db import connections
 
 from holdfast.conf import settings
 from holdfast.errors import ConfigurationError
+from holdfast.persistence.backends.address import KINDS, checked
 from holdfast.persistence.codec import codec
 from holdfast.persistence.encryption import keyring
 from holdfast.persistence.upstream import KNOWN, KNOWN_RELEASE, fingerprints
@@ -22,11 +23,13 @@ from holdfast.persistence.upstream import KNOWN, KNOWN_RELEASE, fingerprints
 
 @checks.register
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """HOLDFAST can be read, its DATABASE is PostgreSQL with psycopg 3, its types and its cipher can be imported.
+    """HOLDFAST can be read and its backends are known, its DATABASE is PostgreSQL with psycopg 3, what it names can be imported.
 
     Opens no connection.
     """
     try:
+        for kind in KINDS:
+            checked(None, kind)
         if settings().SERIALIZABLE:  # else there is nothing to look at that is worth LangGraph's import
             codec()
         keyring()

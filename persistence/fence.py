@@ -8,7 +8,9 @@ and the token itself (R2) and reports back here.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from typing import Final, NoReturn
 
 from langgraph.errors import GraphDrained
@@ -22,12 +24,25 @@ _REMEMBERED: Final = 16  # durable checkpoints remembered in each namespace
 class Fence:
     """The right of one claimed run to write, until another attempt takes over. Thread-safe."""
 
-    def __init__(self, run_id: RunId, token: Token, thread_id: ThreadId, *, entered: bool = False) -> None:
+    def __init__(
+        self,
+        run_id: RunId,
+        token: Token,
+        thread_id: ThreadId,
+        *,
+        entered: bool = False,
+        era: datetime | None = None,
+    ) -> None:
         self.run_id = run_id
         self.token = token
         self.thread_id = thread_id
         self.entered = entered
         """Whether the run's input has been applied: its first checkpoint has been committed (R5)."""
+        self.era = era
+        """The server's incarnation when the run was claimed (R9). None: not known, and each commit waits for the disk."""
+        self._relaxed = 0  # commits that did not wait for the disk, begun so far
+        self._relaxing = 0  # of those, how many are under way
+        self._flushed = 0  # of those, how many a later commit has taken along to the disk
         self.lost = False
         """Whether a statement of this attempt has been refused."""
         self.broken = False
@@ -42,7 +57,35 @@ class Fence:
     @property
     def params(self) -> dict[str, object]:
         """The parameters of the fence in a statement."""
-        return {"run_id": self.run_id, "token": self.token}
+        return {"run_id": self.run_id, "token": self.token, "era": self.demanded_era}
+
+    @property
+    def unflushed(self) -> bool:
+        """Whether a crash of the server may lose a commit of this attempt, as none that waited for the disk followed."""
+        return self._relaxed > self._flushed
+
+    @property
+    def demanded_era(self) -> datetime | None:
+        """The incarnation that the server must still be in, or it may have lost what this attempt goes on from."""
+        return self.era if self.unflushed else None
+
+    @contextmanager
+    def committing(self, *, relaxed: bool = False) -> Iterator[None]:
+        """Around a statement: a commit that waits for the disk takes all along that were there when it began."""
+        with self._changed:
+            along = 0 if self._relaxing else self._relaxed
+            if relaxed:
+                self._relaxed += 1
+                self._relaxing += 1
+        try:
+            yield
+        finally:
+            if relaxed:
+                with self._changed:
+                    self._relaxing -= 1
+        if not relaxed:
+            with self._changed:
+                self._flushed = max(self._flushed, along)
 
     def note_durable(self, checkpoint_ns: str, checkpoint_id: str) -> None:
         """Remember that the checkpoint is committed, or was read from the database."""

@@ -5,6 +5,7 @@ Ids may be given as UUID or text. Every error is a HoldfastError.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
@@ -14,6 +15,7 @@ from asgiref.sync import sync_to_async
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import StateSnapshot
 
+from holdfast.errors import InvalidInputError
 from holdfast.persistence import ledger
 from holdfast.persistence.ids import ThreadId, parse_run_id
 from holdfast.persistence.records import Run, StepRecord
@@ -90,10 +92,30 @@ def enqueue(
 
 @_public
 def enqueue_many(requests: Sequence[Request | Mapping[str, Any]]) -> list[Run]:
-    """Accept several runs, all or none; each a Request or a mapping of ``enqueue``'s arguments."""
-    return _enqueue.enqueue(
-        [request if isinstance(request, Request) else Request(**request) for request in requests]
-    )
+    """Accept several runs, all or none; each a Request or a mapping of ``enqueue``'s arguments.
+
+    Raises what ``enqueue`` does.
+    """
+    return _enqueue.enqueue([_request(place, request) for place, request in enumerate(requests)])
+
+
+def _request(place: int, given: Any) -> Request:
+    if isinstance(given, Request):
+        return given
+    try:
+        return Request(**given)
+    except TypeError:
+        known = [field.name for field in dataclasses.fields(Request)]
+        keys = list(given) if isinstance(given, Mapping) else []
+        wrong = [key for key in keys if key not in known]
+        why = (
+            f"has no {wrong[0]!r}; it takes {', '.join(known)}"
+            if wrong
+            else "is a mapping with the key 'graph'"
+        )
+        raise InvalidInputError(
+            f"Request {place} of enqueue_many {why}.", field=f"requests.{place}"
+        ) from None
 
 
 @_public

@@ -12,7 +12,9 @@ from typing import Any
 from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Warning, register
 
+from holdfast.errors import ConfigurationError
 from holdfast.graphs import registry
+from holdfast.persistence.backends.address import KINDS, checked
 from holdfast.runner import dispatch
 
 
@@ -50,3 +52,16 @@ def check_prefetch(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
 def check_graphs(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
     """Every graph can be compiled and used (P11). An error inside a ``graphs.py`` is raised as it is."""
     return [Error(problem.message, id="holdfast.E103") for problem in registry.problems()]
+
+
+@register("holdfast", deploy=True)
+def check_backends(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """What graphs say about their checkpoints, store and cache has a known form."""
+    found: list[CheckMessage] = []
+    for spec in registry.all():
+        for kind in KINDS:
+            try:
+                checked(getattr(spec, kind.lower()), kind)
+            except ConfigurationError as problem:
+                found.append(Error(f"The graph {spec.name!r}: {problem.message}", id="holdfast.E104"))
+    return found

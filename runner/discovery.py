@@ -7,6 +7,7 @@ from django.apps import apps
 from holdfast.errors import HoldfastError
 from holdfast.graphs import registry
 from holdfast.persistence import codec
+from holdfast.persistence.backends import address
 
 
 def app_names() -> list[str]:
@@ -18,6 +19,7 @@ def install() -> None:
     """Let the first lookup of a graph import the apps' ``graphs`` modules; call from ``ready()``."""
     registry.discover_lazily(app_names)
     codec.let_graphs_allow(types_of)
+    address.let_graphs_name(addresses)
 
 
 def types_of(graph: str, version: str) -> frozenset[tuple[str, str]]:
@@ -26,3 +28,9 @@ def types_of(graph: str, version: str) -> frozenset[tuple[str, str]]:
         return registry.get(graph, version).allowlist
     except HoldfastError:
         return frozenset()
+
+
+def addresses(kind: address.Kind) -> list[str]:
+    """The addresses of that kind which registered graphs name."""
+    named: list[str | None] = [getattr(spec, kind.lower()) for spec in registry.all()]
+    return [each for each in named if each is not None]

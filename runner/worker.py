@@ -19,8 +19,9 @@ from kombu import Queue
 
 from holdfast.errors import ConfigurationError
 from holdfast.graphs import registry
-from holdfast.persistence import ledger
-from holdfast.persistence.connections import close_pools, guard_session
+from holdfast.persistence import backends, ledger
+from holdfast.persistence.backends.address import KINDS
+from holdfast.persistence.connections import close_pools, guard_session, shares_sessions
 from holdfast.runner import dispatch
 from holdfast.runner.runs.heartbeat import Heartbeat
 from holdfast.runner.runs.process import here
@@ -79,6 +80,7 @@ def _prepare(sender: Any, **_: Any) -> None:
     if _green:
         _refuse_green(sender.app)
         return
+    _refuse_memory_beside_children(sender.pool_cls)
     sender.app.steps["worker"].add(_Drain)
     _drain_read, _drain_write = os.pipe()
     os.set_inheritable(_drain_read, True)
@@ -110,6 +112,18 @@ def refuse_if_green() -> None:
         )
 
 
+def _refuse_memory_beside_children(pool: Any) -> None:
+    """Each child would have a memory of its own, and the next attempt at a run would find nothing."""
+    if not get_implementation(pool).__module__.endswith("prefork"):
+        return
+    kept = [(kind, address) for kind in KINDS for address in backends.known(kind)]
+    if found := next((kind for kind, address in kept if address.startswith("memory:")), None):
+        raise SystemExit(
+            f"{found} is memory:// for some graph, or in HOLDFAST: that is one process's own, and this worker has "
+            "several. Name a backend that they share, or start the worker with --pool solo or --pool threads."
+        )
+
+
 @signals.worker_process_init.connect(weak=False)
 def _begin_child(**_: Any) -> None:
     _begin(replaced=True)
@@ -124,7 +138,7 @@ def _begin_single(sender: Any, **_: Any) -> None:
 
 def _guard(sender: Any, connection: Any, **_: Any) -> None:
     """A process frozen in a transaction of a node's, or of a receiver's of run_settled, holds locks too (R11)."""
-    if connection.alias == ledger.alias():
+    if connection.alias == ledger.alias() and not shares_sessions(connection.alias):
         guard_session(connection)
 
 
@@ -159,4 +173,5 @@ def _end() -> None:
     if _heartbeat is not None:
         _heartbeat.stop()
         _heartbeat = None
+    backends.close_backends()
     close_pools()

@@ -13,6 +13,7 @@ from holdfast.persistence.connections.opening import (
     conninfo,
     guard_session,
     lift_time_limits,
+    shares_sessions,
 )
 from holdfast.persistence.connections.orm import (
     close_django_connections,
@@ -56,5 +57,6 @@ __all__ = [
     "retrying",
     "run_in_savepoint",
     "run_together",
+    "shares_sessions",
     "silent",
 ]

@@ -5,7 +5,8 @@ Never shares one with Django, and never keeps one: that is the pool's part.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import logging
+from typing import Any, Final, Protocol
 
 import psycopg
 from django.db import connections
@@ -15,7 +16,11 @@ from holdfast.errors import ConfigurationError
 from holdfast.persistence import arrays
 from holdfast.persistence.sql import query
 
+logger = logging.getLogger("holdfast.connections")
+
 Connection = psycopg.Connection[Any]
+
+_told: Final[set[str]] = set()
 
 
 class _HasCursor(Protocol):
@@ -42,8 +47,8 @@ def conninfo(alias: str) -> dict[str, Any]:
     options = wrapper.settings_dict["OPTIONS"]
     if "prepare_threshold" in options:
         params["prepare_threshold"] = options["prepare_threshold"]
-    elif wrapper.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
-        params["prepare_threshold"] = None  # how Django is told that a pooler shares the sessions
+    elif shares_sessions(alias):
+        params["prepare_threshold"] = None
     else:
         params["prepare_threshold"] = 0
     lease = settings().LEASE
@@ -53,17 +58,57 @@ def conninfo(alias: str) -> dict[str, Any]:
     return params
 
 
+def shares_sessions(alias: str) -> bool:
+    """Whether a pooler such as PgBouncer gives a session to others after each transaction.
+
+    Django is told so by ``DISABLE_SERVER_SIDE_CURSORS``. Then nothing may be prepared, or set, beyond a transaction.
+    """
+    return bool(connections[alias].settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"))
+
+
 def connect(alias: str, **kw: Any) -> Connection:
     """One new autocommit connection with the limits of R11. Raises psycopg.OperationalError, ConfigurationError."""
     connection = psycopg.connect(**{**conninfo(alias), "autocommit": True, **kw})
-    arrays.register(connection)
-    role = connections[alias].settings_dict["OPTIONS"].get("assume_role")
-    if role:
-        connection.execute(query("session_assume_role"), {"role": role})
-    guard_session(connection)
-    lift_time_limits(connection)
-    connection.execute(query("session_plain_plans"))
+    try:
+        arrays.register(connection)
+        role = connections[alias].settings_dict["OPTIONS"].get("assume_role")
+        if shares_sessions(alias):
+            _check_shared(alias, connection, role)
+        else:
+            if role:
+                connection.execute(query("session_assume_role"), {"role": role})
+            guard_session(connection)
+            lift_time_limits(connection)
+            connection.execute(query("session_plain_plans"))
+    except BaseException:  # whatever it was, the connection is not left open
+        connection.close()
+        raise
     return connection
+
+
+def _check_shared(alias: str, connection: Connection, role: str | None) -> None:
+    """What cannot be set in a shared session has to be so already, for the role or the database."""
+    if role:
+        raise ConfigurationError(
+            f"The database {alias!r} is reached through a pooler (DISABLE_SERVER_SIDE_CURSORS), which would hand its "
+            "assume_role on to others. Connect as that role.",
+            setting="DATABASE",
+        )
+    isolation, idle = connection.execute(query("session_defaults")).fetchall()[0]
+    if isolation != "read committed":
+        raise ConfigurationError(
+            f"The database {alias!r} is reached through a pooler and begins transactions as {isolation}, Holdfast's "
+            "fences need READ COMMITTED: ALTER ROLE … SET default_transaction_isolation = 'read committed'.",
+            setting="DATABASE",
+        )
+    if idle == "0" and alias not in _told:
+        _told.add(alias)
+        logger.warning(
+            "The database %r is reached through a pooler, where no limit can be set: a process that freezes in a "
+            "transaction holds its locks. ALTER ROLE … SET idle_in_transaction_session_timeout = '%ds'",
+            alias,
+            settings().IDLE_IN_TRANSACTION,
+        )
 
 
 def guard_session(connection: _HasCursor) -> None:

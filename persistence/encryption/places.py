@@ -41,9 +41,9 @@ def effect(column: str, key: str) -> Place:
     return ("holdfast_effect", column, key)
 
 
-def cached(namespace: Sequence[str], key: str) -> Place:
-    """An entry of the node cache."""
-    return ("holdfast_node_cache", *namespace, key)
+def cached(version: str, namespace: Sequence[str], key: str) -> Place:
+    """An entry of the node cache; its ``version`` says of which graph."""
+    return ("holdfast_node_cache", version, *namespace, key)
 
 
 def item(prefix: str, key: str) -> Place:

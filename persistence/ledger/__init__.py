@@ -58,11 +58,17 @@ from holdfast.persistence.ledger.sweeps import (
     sweep_lost,
 )
 from holdfast.persistence.ledger.threads import (
+    backend_of,
     fork_thread,
     graph_of,
+    has_checkpoints,
+    has_effect_since,
     has_state,
     holder,
     lock_thread,
+    new_thread_elsewhere,
+    note_backend,
+    threads_with_checkpoints,
     update_obstacle,
 )
 from holdfast.persistence.ledger.timeline import record_steps, steps
@@ -75,6 +81,7 @@ __all__ = [
     "answer",
     "answer_states",
     "apply_cancels",
+    "backend_of",
     "beat_idly",
     "bell",
     "bells",
@@ -87,6 +94,8 @@ __all__ = [
     "glance",
     "graph_of",
     "hand_over",
+    "has_checkpoints",
+    "has_effect_since",
     "has_state",
     "histories_due",
     "holder",
@@ -94,6 +103,8 @@ __all__ = [
     "insert_alone",
     "is_lost",
     "lock_thread",
+    "new_thread_elsewhere",
+    "note_backend",
     "open_session",
     "outlasting",
     "pass_on",
@@ -115,6 +126,7 @@ __all__ = [
     "steps",
     "sweep_deadlines",
     "sweep_lost",
+    "threads_with_checkpoints",
     "update_obstacle",
     "wants_solitude",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from datetime import datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -84,6 +85,8 @@ def claim(
         run=as_run(row),
         token=token,
         entered=row["entered"],
+        era=row["era"],
+        backend=row["backend"],
         stored_config=as_json(row["config"]),
         context=as_typed(row, "context"),
         asked=as_asked(row),
@@ -136,16 +139,19 @@ def settle(
     error: Mapping[str, Any] | None = None,
     questions: Sequence[Question] = (),
     lines: Sequence[StepRecord] = (),
+    era: datetime | None = None,
     inside: Callable[[Run], None] | None = None,
 ) -> Run:
     """End the attempt, and write the ``lines`` of its timeline that are left, in one statement.
 
-    ``inside`` is called in the same transaction. Raises LeaseLostError (P2).
+    ``era``: refused, too, if the server has crashed since that incarnation of it began. ``inside`` is called in
+    the same transaction. Raises LeaseLostError (P2).
     """
     parameters = {
         **line_parameters(claim, lines),
         "id": claim.run.id,
         "token": claim.token,
+        "era": era,
         "status": str(status),
         "ended": status.ended,
         "result_type": result[0] if result else None,

@@ -24,10 +24,41 @@ def has_state(thread_id: ThreadId) -> bool:
     return bool(execute("thread_has_state", {"thread_id": thread_id})[0]["has_state"])
 
 
+def has_checkpoints(thread_id: ThreadId) -> bool:
+    """Whether checkpoints of the thread are in this database."""
+    return bool(execute("thread_has_checkpoints", {"thread_id": thread_id})[0]["has_checkpoints"])
+
+
 def holder(thread_id: ThreadId) -> Run | None:
     """The run that holds the thread (R4)."""
     row = first(execute("thread_holder", {"thread_id": thread_id}))
     return as_run(row) if row else None
+
+
+def backend_of(thread_id: ThreadId) -> str | None:
+    """Where the thread's checkpoints are, as it may be shown; None: in this database."""
+    row = first(execute("backend_of_thread", {"thread_id": thread_id}))
+    return row["backend"] if row else None
+
+
+def note_backend(thread_id: ThreadId, backend: str | None) -> None:
+    """Note that the thread's checkpoints have moved there; None: to this database."""
+    execute("backend_moved", {"thread_id": thread_id, "backend": backend})
+
+
+def threads_with_checkpoints() -> list[str]:
+    """The threads that have checkpoints in this database."""
+    return [row["thread_id"] for row in execute("backend_threads_here")]
+
+
+def new_thread_elsewhere(thread_id: ThreadId, backend: str) -> bool:
+    """Make a thread whose checkpoints are elsewhere; False if one of that name exists."""
+    return bool(execute("backend_new_thread", {"thread_id": thread_id, "backend": backend}))
+
+
+def has_effect_since(run_id: RunId, moment: str) -> bool:
+    """Whether the run has begun an effect after that moment (ISO 8601)."""
+    return bool(execute("backend_effect_since", {"run_id": run_id, "moment": moment})[0]["found"])
 
 
 def update_obstacle(thread_id: ThreadId, run_id: RunId) -> str | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from django.contrib.postgres.fields import ArrayField
 from django.db import models
+
+from holdfast.persistence.models.arrays import Array
 
 
 class NodeCacheEntry(models.Model):
@@ -14,7 +15,7 @@ class NodeCacheEntry(models.Model):
     """The first 64 bits of the digest, by which an entry is found."""
     digest = models.BinaryField()
     """Of version, namespace and key (``node_cache.keys``)."""
-    namespace = ArrayField(models.TextField())
+    namespace = Array(models.TextField())
     key = models.TextField()
     version = models.TextField(default="")
     """The graph, and the ``cache_version`` that it was registered with: ``orders``, ``orders@2``; empty outside of runs."""
@@ -47,7 +48,7 @@ class NodeFlight(models.Model):
 
     slot = models.BigIntegerField(primary_key=True)
     """Of the entry that is to be."""
-    namespace = ArrayField(models.TextField())
+    namespace = Array(models.TextField())
     key = models.TextField()
     version = models.TextField(default="")
     holder = models.UUIDField()
@@ -57,7 +58,7 @@ class NodeFlight(models.Model):
     """Of the leader's attempt at the run: the flight ends with it."""
     begun_at = models.DateTimeField()
     renewed_at = models.DateTimeField()
-    waits_for = ArrayField(models.BigIntegerField())
+    waits_for = Array(models.BigIntegerField())
     """Slots of the flights that what is computed here waits for."""
 
     class Meta:

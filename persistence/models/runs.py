@@ -30,6 +30,7 @@ class Thread(models.Model):
 
     id = models.CharField(primary_key=True, max_length=255)
     created_at = models.DateTimeField()
+    backend = models.TextField(null=True)  # noqa: DJ001 - NULL: its checkpoints are in this database
 
     class Meta:
         db_table = "holdfast_thread"
@@ -137,6 +138,8 @@ class Entry(models.Model):
     run_id = models.UUIDField(primary_key=True)
     thread_id = models.CharField(max_length=255)
     checkpoint_id = models.TextField()
+    progress = models.IntegerField(db_default=0)
+    """Writes to a backend other than this database; what is written here is counted where it stands (R12)."""
 
     class Meta:
         db_table = "holdfast_entry"

@@ -146,7 +146,9 @@ class DjangoCache(BaseCache[ValueT]):
         missed = [self._missed.pop(digest, None) for digest in keyed]
         typed = [
             serializer.dump_field(
-                value, field=f"cached {'/'.join(namespace)}", place=places.cached(namespace, key)
+                value,
+                field=f"cached {'/'.join(namespace)}",
+                place=places.cached(self.version, namespace, key),
             )
             for (namespace, key), (value, _) in pairs.items()
         ]
@@ -197,7 +199,7 @@ class DjangoCache(BaseCache[ValueT]):
         for digest, type_, data in rows:
             key = wanted[digest]
             try:
-                found[key] = loads((type_, data), places.cached(*key))
+                found[key] = loads((type_, data), places.cached(self.version, *key))
             except (TypeNotAllowedError, DecryptionError) as error:
                 logger.warning("cache entry %s %s is not used: %s", "/".join(key[0]), key[1], error)
             else:

@@ -1,4 +1,4 @@
-"""Single flight in the database: who computes a value of the node cache, and who waits for whom (P5).
+"""Single flight in the database: who computes a value of the node cache, and who waits for whom (P5, R21).
 
 A ``Flight`` is one task's wish for one value; its parameters and statements stand here. Who asks when, waits and
 computes is the runner's part. A leader's row is his lease: it lasts as long as that of his run (R8, R9), and

@@ -8,6 +8,7 @@
 WITH fence AS MATERIALIZED (
     SELECT id FROM holdfast_run
     WHERE id = %(run_id)s::uuid AND token = %(token)s::uuid AND status = 'running'
+      AND (%(era)s::timestamptz IS NULL OR EXISTS (SELECT FROM holdfast_incarnation WHERE since = %(era)s::timestamptz))
     FOR KEY SHARE
 ), announced AS (
     INSERT INTO holdfast_effect AS e
@@ -87,6 +88,7 @@ SELECT count(*) FROM fence;
 WITH fence AS MATERIALIZED (
     SELECT id FROM holdfast_run
     WHERE id = %(run_id)s::uuid AND token = %(token)s::uuid AND status = 'running'
+      AND (%(era)s::timestamptz IS NULL OR EXISTS (SELECT FROM holdfast_incarnation WHERE since = %(era)s::timestamptz))
     FOR KEY SHARE
 ), recorded AS (
     INSERT INTO holdfast_effect

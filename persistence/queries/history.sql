@@ -1,4 +1,4 @@
--- What of an ended run's checkpoints stays, as its graph was registered with history= (persistence/history.py).
+-- What of an ended run's checkpoints stays, as its graph was registered with history= (persistence/retention/history.py).
 -- `thin_at` of a run says from when on that may be looked at; NULL: it has been done, or all of them stay.
 
 -- name: history_due

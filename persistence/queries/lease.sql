@@ -25,7 +25,7 @@ RETURNING *;
 WITH limits AS MATERIALIZED (
     SELECT set_config('lock_timeout', %(lock_timeout)s, true), set_config('synchronous_commit', 'off', true)
 ), thread AS MATERIALIZED (
-    SELECT t.id, seen.deliveries
+    SELECT t.id, t.backend, seen.deliveries
     FROM limits, holdfast_thread t
     JOIN holdfast_run seen ON seen.thread_id = t.id
     WHERE seen.id = %(id)s FOR KEY SHARE OF t
@@ -54,7 +54,8 @@ WHERE r.id = %(id)s AND r.thread_id = thread.id AND (
         ))
     )
 )
-RETURNING r.*, EXISTS (SELECT FROM holdfast_entry e WHERE e.run_id = r.id) AS entered;
+RETURNING r.*, EXISTS (SELECT FROM holdfast_entry e WHERE e.run_id = r.id) AS entered, thread.backend,
+    (SELECT since FROM holdfast_incarnation) AS era;
 
 -- name: run_renew
 -- One beat for all leases of a process (R8): rewrites the session, passes over rows that are being

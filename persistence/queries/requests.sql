@@ -181,7 +181,8 @@ WITH thread AS MATERIALIZED (
                 WHERE later.thread_id = r.thread_id AND later.run_id <> r.id
                     AND later.checkpoint_id > mine.checkpoint_id
             )
-            OR NOT EXISTS (
+            OR NOT EXISTS (SELECT FROM holdfast_thread t WHERE t.id = r.thread_id AND t.backend IS NOT NULL)
+            AND NOT EXISTS (
                 SELECT FROM checkpoints c
                 WHERE c.thread_id = r.thread_id AND c.checkpoint_ns = '' AND c.checkpoint_id >= mine.checkpoint_id
             )

@@ -19,7 +19,7 @@ ORDER BY id LIMIT %(limit)s::int;
 -- What retention has to know about threads: the newest checkpoint in any namespace and whether one of
 -- the thread's own runs wrote it, the number of root checkpoints, and the runs. Unlocked it finds
 -- candidates; under the lock of one thread it decides.
-SELECT t.id AS thread_id, holdfast_now() AS now, r.created_at, c.newest, c.roots,
+SELECT t.id AS thread_id, holdfast_now() AS now, r.created_at, r.backend, c.newest, c.roots,
        EXISTS (
            SELECT FROM holdfast_run o JOIN checkpoints n ON n.metadata ->> 'run_id' = o.id::text
            WHERE o.thread_id = t.id AND n.thread_id = t.id AND n.checkpoint_id = c.newest
@@ -39,8 +39,13 @@ CROSS JOIN LATERAL (
 ) AS runs;
 
 -- name: retention_lock_timeout
--- How long retention waits where it cannot skip a lock.
-SELECT set_config('lock_timeout', %(ms)s::text, false);
+-- How long retention waits where it cannot skip a lock, in this transaction.
+SELECT set_config('lock_timeout', %(ms)s::text, true);
+
+-- name: retention_idle_limit
+-- For this transaction, which idles while another backend deletes what may be much (R11). It holds a thread that
+-- no run is on, and nothing else.
+SELECT set_config('idle_in_transaction_session_timeout', '10min', true);
 
 -- name: retention_adopt
 -- Gives a thread that a stock saver wrote, and that is still there, the row that R20 locks.

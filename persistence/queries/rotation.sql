@@ -36,7 +36,7 @@ WITH typed AS (
         CASE WHEN jsonb_typeof(questions) = 'array' THEN questions ELSE '[]' END) AS q
     UNION ALL SELECT 'checkpoints.metadata', metadata FROM checkpoints
         WHERE EXISTS (SELECT FROM jsonb_object_keys(metadata) AS k
-                      WHERE k NOT IN ('run_id', 'source', 'step', 'parents')
+                      WHERE k <> ALL (%(readable)s::text[])
                         AND (k = 'holdfast_sealed' OR NOT starts_with(k, 'holdfast_')))
     UNION ALL SELECT 'checkpoints.checkpoint', 'null' FROM checkpoints c
         CROSS JOIN LATERAL jsonb_each(c.checkpoint -> 'channel_values') AS v (channel, value)

@@ -24,14 +24,17 @@ DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata;
 
 -- name: saver_put_fenced
 -- The same under the fence, with the pending writes (w_*) of the checkpoint before, as far as they have
--- waited for it; %(enter)s also marks that the run's input has been applied (R5). That first commit does
--- not wait for the disk: a crash of the server that loses it loses checkpoint and mark together, and what
--- follows (a step, an effect, a question, the end) is a later commit in the same log that makes it durable.
+-- waited for it; %(enter)s also marks that the run's input has been applied (R5). Where it is %(relaxed)s its
+-- commit does not wait for the disk: a crash of the server that loses it loses all that was written with it, and
+-- what follows (an effect, a question, the end) is a later commit in the same log that makes it durable.
+-- Whoever outlives the crash would go on from what is lost: %(era)s, the server's incarnation that he knows,
+-- refuses him then, as if another attempt had taken over.
 WITH relaxed AS MATERIALIZED (
-    SELECT set_config('synchronous_commit', 'off', true) WHERE %(enter)s::boolean
+    SELECT set_config('synchronous_commit', 'off', true) WHERE %(relaxed)s::boolean
 ), fence AS MATERIALIZED (
     SELECT id FROM holdfast_run
     WHERE id = %(run_id)s::uuid AND token = %(token)s::uuid AND status = 'running'
+      AND (%(era)s::timestamptz IS NULL OR EXISTS (SELECT FROM holdfast_incarnation WHERE since = %(era)s::timestamptz))
     FOR KEY SHARE
 ), blobs AS (
     INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
@@ -83,6 +86,7 @@ WHERE %(replace)s::boolean;
 WITH fence AS MATERIALIZED (
     SELECT id FROM holdfast_run
     WHERE id = %(run_id)s::uuid AND token = %(token)s::uuid AND status = 'running'
+      AND (%(era)s::timestamptz IS NULL OR EXISTS (SELECT FROM holdfast_incarnation WHERE since = %(era)s::timestamptz))
     FOR KEY SHARE
 ), written AS (
     INSERT INTO checkpoint_writes

@@ -10,6 +10,10 @@ FROM (VALUES
 ) AS v (name, value)
 JOIN pg_settings s ON s.name = v.name;
 
+-- name: session_defaults
+-- What a pooled session has without being told: nothing may be set there, as it is others' in a moment.
+SELECT current_setting('default_transaction_isolation'), current_setting('idle_in_transaction_session_timeout');
+
 -- name: session_plain_plans
 -- Compiling takes longer than any statement of ours does (seen: a tenth of a second).
 SET jit = off;

@@ -3,7 +3,8 @@
 
 -- name: run_settle
 -- Ends the attempt: the token goes (R1), what it was is kept for unknown commits (R3). The last lines of
--- the timeline are written with it, or not at all (P2).
+-- the timeline are written with it, or not at all (P2). Nor where a crash of the server may have lost what the
+-- attempt believes to have stored (%(era)s).
 WITH settled AS (
     UPDATE holdfast_run SET
         status = %(status)s, token = NULL, settled_by = token, owner = NULL, draining = false,
@@ -11,6 +12,7 @@ WITH settled AS (
         result_type = %(result_type)s, result = %(result)s, error = %(error)s, questions = %(questions)s,
         answers_type = NULL, answers = NULL
     WHERE id = %(id)s AND token = %(token)s AND status = 'running'
+        AND (%(era)s::timestamptz IS NULL OR EXISTS (SELECT FROM holdfast_incarnation WHERE since = %(era)s::timestamptz))
     RETURNING *
 ), written AS (
     INSERT INTO holdfast_step (

@@ -41,6 +41,7 @@ WITH gate AS MATERIALIZED (
         SELECT concat_ws('/',
             (SELECT max(c.checkpoint_id) FROM checkpoints c WHERE c.thread_id = lost.thread_id),
             (SELECT count(*) FROM checkpoint_writes w WHERE w.thread_id = lost.thread_id),
+            (SELECT e.progress FROM holdfast_entry e WHERE e.run_id = lost.id),
             (SELECT max(coalesce(e.done_at, e.begun_at)) FROM holdfast_effect e WHERE e.run_id = lost.id)
         ) AS text
     ) AS marker

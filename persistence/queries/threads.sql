@@ -1,5 +1,5 @@
 -- Threads as a whole: its lock, who holds it, which graph it belongs to, its copy, what is deleted of it
--- (ledger/threads.py, ledger/sweeps.py, retention.py, the saver; R4, R5, R20).
+-- (ledger/threads.py, ledger/sweeps.py, retention/, the saver; R4, R5, R20).
 
 -- name: thread_lock
 -- Alone on the thread: enqueue, claim, resume, retry, fork, update_state and retention wait (R20).
@@ -17,16 +17,22 @@ WHERE thread_id = %(thread_id)s AND (holds_thread OR status = 'running') LIMIT 1
 -- name: thread_has_state
 -- Whether the thread has a checkpoint, or a run that makes one before a new run's turn comes.
 SELECT EXISTS (SELECT FROM checkpoints WHERE thread_id = %(thread_id)s)
-    OR EXISTS (SELECT FROM holdfast_run WHERE thread_id = %(thread_id)s) AS has_state;
+    OR EXISTS (SELECT FROM holdfast_run WHERE thread_id = %(thread_id)s)
+    OR EXISTS (SELECT FROM holdfast_thread WHERE id = %(thread_id)s AND backend IS NOT NULL) AS has_state;
+
+-- name: thread_has_checkpoints
+-- Whether checkpoints of the thread are here.
+SELECT EXISTS (SELECT FROM checkpoints WHERE thread_id = %(thread_id)s) AS has_checkpoints;
 
 -- name: thread_graph
--- Which graph the thread belongs to: that of its newest run, or of the run that made its newest checkpoint.
+-- Which graph the thread belongs to: that of its newest run, or of the run that made its newest checkpoint; a
+-- forked thread has such ones from its source, and updates of its own that no run made.
 SELECT graph, version FROM (
     SELECT 1 AS rank, graph, version, created_at FROM holdfast_run WHERE thread_id = %(thread_id)s
     UNION ALL
     SELECT 2, r.graph, r.version, r.created_at FROM holdfast_run r WHERE r.id::text = (
         SELECT c.metadata ->> 'run_id' FROM checkpoints c
-        WHERE c.thread_id = %(thread_id)s AND c.checkpoint_ns = '' ORDER BY c.checkpoint_id DESC LIMIT 1
+        WHERE c.thread_id = %(thread_id)s AND c.checkpoint_ns = '' AND c.metadata ? 'run_id' ORDER BY c.checkpoint_id DESC LIMIT 1
     )
 ) AS candidates ORDER BY rank, created_at DESC LIMIT 1;
 
@@ -127,13 +133,13 @@ SELECT count(*) AS blobs FROM gone;
 -- name: thread_drop_each
 -- As thread_drop, of any number of threads.
 DELETE FROM holdfast_thread t
-WHERE t.id = ANY(%(thread_ids)s::text[])
+WHERE t.id = ANY(%(thread_ids)s::text[]) AND t.backend IS NULL
   AND NOT EXISTS (SELECT FROM holdfast_run r WHERE r.thread_id = t.id)
   AND NOT EXISTS (SELECT FROM checkpoints c WHERE c.thread_id = t.id);
 
 -- name: thread_drop
 -- The row of a thread of which nothing is left.
 DELETE FROM holdfast_thread t
-WHERE t.id = %(thread_id)s::text
+WHERE t.id = %(thread_id)s::text AND t.backend IS NULL
   AND NOT EXISTS (SELECT FROM holdfast_run r WHERE r.thread_id = t.id)
   AND NOT EXISTS (SELECT FROM checkpoints c WHERE c.thread_id = t.id);

@@ -28,6 +28,7 @@ from holdfast.persistence.connections import Connection, connect
 from holdfast.persistence.encryption import CIPHER, Keyring, keyring
 from holdfast.persistence.rotation.statements import template
 from holdfast.persistence.rotation.tables import TABLES, Table
+from holdfast.persistence.saver.metadata import READABLE
 from holdfast.persistence.sql import query
 
 logger = logging.getLogger("holdfast.rotation")
@@ -120,7 +121,7 @@ def rotate(
 def census(using: str | None = None) -> list[Held]:
     """How many values are stored under which key, by column. Reads all tables once."""
     with connect(using or settings().DATABASE) as connection:
-        rows = connection.execute(query("rotation_census")).fetchall()
+        rows = connection.execute(query("rotation_census"), {"readable": list(READABLE)}).fetchall()
     return [Held(column=column, key=key or None, values=values) for column, key, values in rows]
 
 
@@ -139,7 +140,7 @@ class _Rotation:
         self.connection, self.ring, self.report = connection, ring, report
         self.batch, self.progress, self.pause = batch, progress, pause
         suffix = None if ring.active is None else f"+{CIPHER}:{ring.active}"
-        self.wanted: dict[str, Any] = {"suffix": suffix}
+        self.wanted: dict[str, Any] = {"suffix": suffix, "readable": list(READABLE)}
 
     def count(self, table: Table) -> int:
         row = self.connection.execute(template("rotation_count", table), self.wanted).fetchone()

@@ -1,5 +1,6 @@
 -- Templates of the rotation of keys. Words in braces are constants that persistence/rotation/ knows: never a value.
--- %(suffix)s is what a type ends in that is encrypted under the active key; NULL: there is none.
+-- %(suffix)s is what a type ends in that is encrypted under the active key; NULL: there is none. %(readable)s are
+-- the entries of metadata that are never encrypted.
 
 -- name: rotation_count
 -- How many rows are to be rewritten.
@@ -83,7 +84,7 @@ ARRAY(
     THEN NOT coalesce(starts_with(t.metadata ->> 'holdfast_sealed', 'json' || %(suffix)s || ':'), false)
     ELSE %(suffix)s::text IS NOT NULL AND EXISTS (
         SELECT FROM jsonb_object_keys(t.metadata) AS k
-        WHERE k NOT IN ('run_id', 'source', 'step', 'parents') AND NOT starts_with(k, 'holdfast_')) END
+        WHERE k <> ALL (%(readable)s::text[]) AND NOT starts_with(k, 'holdfast_')) END
  OR (%(suffix)s::text IS NOT NULL AND EXISTS (
     SELECT FROM jsonb_each(t.checkpoint -> 'channel_values') AS v (channel, value)
     WHERE t.checkpoint -> 'channel_versions' ? v.channel

@@ -88,7 +88,7 @@ def _write(row: Row, ring: Keyring) -> bool:
 
 
 def _cached(row: Row, ring: Keyring) -> bool:
-    return _pair(row, "type", "value", places.cached(row["namespace"], row["key"]), ring)
+    return _pair(row, "type", "value", places.cached(row["version"], row["namespace"], row["key"]), ring)
 
 
 def _effect(row: Row, ring: Keyring) -> bool:
@@ -214,7 +214,7 @@ TABLES: Final = (
         name="holdfast_node_cache",
         key={"id": "bigint"},
         parts={"type": "text", "value": "bytea"},
-        also=("namespace", "key"),
+        also=("version", "namespace", "key"),
         size="value",
         change=_cached,
     ),

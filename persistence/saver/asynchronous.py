@@ -87,7 +87,8 @@ class DjangoSaver(SyncSaver):
             self._hold(key, batch)
             await asyncio.wrap_future(batch.stored)
         else:
-            await self._statements.arun(self._store_writes(key, [batch], replace=replace))
+            with self._held.beside(key, batch):
+                await self._statements.arun(self._store_writes(key, [batch], replace=replace))
 
     def aput_writes_soon(
         self,

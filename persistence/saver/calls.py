@@ -10,6 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+import psycopg
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.connection import ConnectionProxy
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
     BaseCheckpointSaver,
@@ -22,7 +26,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from holdfast import faults
-from holdfast.conf import settings
+from holdfast.conf import Commit, settings
 from holdfast.errors import DatabaseUnreachableError
 from holdfast.persistence.codec import codec
 from holdfast.persistence.connections import Connection
@@ -41,10 +45,12 @@ from holdfast.persistence.saver.encoding import (
     writes_params,
 )
 from holdfast.persistence.saver.held import Held
+from holdfast.persistence.saver.memory import Memory
 from holdfast.persistence.saver.order import follow
 from holdfast.persistence.saver.reading import Listing, get_params
 from holdfast.persistence.saver.statements import Statements
 from holdfast.persistence.saver.thinning import of_runs, older, thin
+from holdfast.persistence.saver.usage import Usage
 from holdfast.persistence.saver.versions import next_version
 from holdfast.persistence.saver.writing import storing_checkpoint
 
@@ -60,18 +66,30 @@ class Calls(BaseCheckpointSaver[str]):
         using: str | None = None,
         serde: SerializerProtocol | None = None,
         fence: Fence | None = None,
-        connection: Connection | None = None,
+        connection: Connection | BaseDatabaseWrapper | ConnectionProxy[Any] | None = None,
+        commit: Commit | None = None,
     ) -> None:
         """``using``: the database alias, by default ``HOLDFAST["DATABASE"]``. Opens no connection.
 
         ``connection``: work on this one only, inside whatever transaction it has open, and repeat
-        nothing; by default each call takes one from the process's pool. Raises ConfigurationError.
+        nothing; by default each call takes one from the process's pool. ``django.db.connection`` is Django's own of
+        the thread that makes the saver; it is used on whatever thread LangGraph calls from, in turn. ``commit``: ``"relaxed"`` lets the
+        checkpoints of a run be committed without waiting for the disk, by default ``HOLDFAST["COMMIT"]``;
+        outside of a run, where nobody would notice what a crash has lost, it changes nothing. Raises
+        ConfigurationError.
         """
         super().__init__(serde=serde or codec())
+        if connection is not None and not isinstance(connection, psycopg.Connection):
+            using = using or connection.alias
+            connection = connections[connection.alias]  # this thread's: a proxy stands for another in each
         self.using = using or settings().DATABASE
         self.fence = fence
-        self._statements = Statements(self.using, connection)
+        self.usage = Usage()
+        """What it has stored and asked so far."""
+        self._relaxed = (commit or settings().COMMIT) == "relaxed" and connection is None
+        self._statements = Statements(self.using, connection, self.usage)
         self._held = Held()  # shared by copies, as the fence is
+        self._memory = Memory()
 
     def get_next_version(self, current: str | int | None, channel: None) -> str:
         """A version that sorts after ``current`` as text, in upstream's form."""
@@ -87,15 +105,28 @@ class Calls(BaseCheckpointSaver[str]):
         new_versions: ChannelVersions,
         after: Sequence[Written] = (),
     ) -> Steps[RunnableConfig]:
-        params = checkpoint_params(self.serde, config, checkpoint, metadata, new_versions)
+        params = checkpoint_params(self.serde, config, checkpoint, metadata, new_versions, self.usage.stored)
         if self.fence is None:
-            yield Wait(after)
+            # LangGraph waits for a step's checkpoint, but not for its pending writes: they must not be behind it.
+            beside = self._held.stored_beside(
+                (params["thread_id"], params["checkpoint_ns"], params["parent_id"])
+            )
+            if after or beside:
+                yield Wait([*after, *beside])
             yield Ask("saver_put", params)
         else:
-            with storing_checkpoint(self.fence, self._held, params, after) as (fenced, before):
+            ours = params["thread_id"] == self.fence.thread_id
+            if ours:
+                self._memory.begin(params["checkpoint_ns"])
+            with storing_checkpoint(self.fence, self._held, params, after, relaxed=self._relaxed) as (
+                fenced,
+                before,
+            ):
                 if before:
                     yield Wait(before)
                 yield from self._fenced(self.fence, "saver_put_fenced", fenced)
+            if ours:
+                self._memory.stored(params["checkpoint_ns"], params["checkpoint_id"])
         return config_of(params["thread_id"], params["checkpoint_ns"], params["checkpoint_id"])
 
     def _encoded(
@@ -126,23 +157,28 @@ class Calls(BaseCheckpointSaver[str]):
         """
         if fence.broken:
             raise DatabaseUnreachableError("An earlier write of this attempt was given up.", alias=self.using)
+        params = params | fence.params
         try:
-            rows = yield Ask(name, params | fence.params)
+            with fence.committing(relaxed=bool(params.get("relaxed"))):
+                rows = yield Ask(name, params)
+                fence.check(rows[0][0])
         except DatabaseUnreachableError:
             fence.broken = True
             raise
-        fence.check(rows[0][0])
 
     # --- reading
 
     def _get(self, config: RunnableConfig) -> Steps[CheckpointTuple | None]:
         params = get_params(config)
+        ours = self.fence is not None and params["thread_id"] == self.fence.thread_id
+        if ours and self._memory.is_empty(config["configurable"]):
+            return None
         rows = yield Ask("saver_get", params)
         if not rows:
             return None
         found = tuple_of(self.serde, rows[0])
         follow(found.checkpoint["id"])
-        if self.fence is not None and params["thread_id"] == self.fence.thread_id:
+        if self.fence is not None and ours:
             self.fence.note_durable(params["checkpoint_ns"], found.checkpoint["id"])
         return found
 

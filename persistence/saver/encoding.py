@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
@@ -72,8 +72,9 @@ def checkpoint_params(
     checkpoint: Checkpoint,
     metadata: CheckpointMetadata,
     new_versions: ChannelVersions,
+    weighed: Callable[[Params, Iterable[tuple[str, int]]], None],
 ) -> Params:
-    """Parameters of saver_put. Raises NotSerializableError."""
+    """Parameters of saver_put; ``weighed`` is told each channel's bytes. Raises NotSerializableError."""
     configurable = config["configurable"]
     namespace = configurable.get("checkpoint_ns", "")
     encrypted = encrypts(serde)
@@ -104,7 +105,7 @@ def checkpoint_params(
         get_serializable_checkpoint_metadata(config, metadata),
         places.checkpoint(namespace, checkpoint["id"]),
     )
-    return {
+    params = {
         "thread_id": str(configurable["thread_id"]),
         "checkpoint_ns": namespace,
         "checkpoint_id": checkpoint["id"],
@@ -116,6 +117,8 @@ def checkpoint_params(
         "types": arrays.texts(types),
         "blobs": arrays.blobs(blobs),
     }
+    weighed(params, zip(channels, map(len, blobs), strict=True))
+    return params
 
 
 def write_rows(

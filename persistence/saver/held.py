@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Final
 
@@ -27,6 +28,7 @@ class Held:
         self._lock = threading.Lock()
         self._waiting: dict[Key, list[Batch]] = {}
         self._under_way: dict[Key, list[Batch]] = {}
+        self._beside: dict[Key, list[Batch]] = {}
 
     def hold(self, key: Key, batch: Batch) -> None:
         """Keep the batch for the checkpoint after this one; ``batch.stored`` tells when it is durable.
@@ -35,6 +37,31 @@ class Held:
         """
         with self._lock:
             self._waiting.setdefault(key, []).append(batch)
+
+    @contextmanager
+    def beside(self, key: Key, batch: Batch) -> Iterator[None]:
+        """Around the storing of a batch that is not held: whoever stores the checkpoint after this one knows of it."""
+        with self._lock:
+            self._beside.setdefault(key, []).append(batch)
+        error: BaseException | None = None
+        try:
+            yield
+        except BaseException as raised:  # it is also that of whoever waits for the batch
+            error = raised
+            raise
+        finally:
+            with self._lock:
+                self._beside[key].remove(batch)
+                if not self._beside[key]:
+                    del self._beside[key]
+            finish([batch], error)
+
+    def stored_beside(self, key: Key) -> list[Future[None]]:
+        """Of the batches that are being stored so: done when each is durable, or has its error."""
+        if not self._beside:
+            return []
+        with self._lock:
+            return [batch.stored for batch in self._beside.get(key, ())]
 
     def is_waiting(self, key: Key, batch: Batch) -> bool:
         """Whether no checkpoint has come for it yet, and nobody stores it."""

@@ -17,7 +17,11 @@ from holdfast.persistence.codec.strict import Codec
 from holdfast.persistence.encryption import Place
 from holdfast.persistence.encryption.inline import SEALED, open_rest, seal_rest
 
-READABLE: Final = frozenset({"run_id", "source", "step", "parents"})
+READABLE: Final = (
+    *("run_id", "source", "step", "parents"),
+    # By these LangGraph and retention know from which checkpoints a DeltaChannel is rebuilt (P10).
+    *("counters_since_delta_snapshot", "delta_writes_versioned"),
+)
 
 
 def encrypts(serde: SerializerProtocol) -> bool:
@@ -51,7 +55,7 @@ def check_filter(serde: SerializerProtocol, filter: Mapping[str, Any] | None) ->
         if not is_readable(name):
             raise InvalidInputError(
                 f'Checkpoints cannot be filtered by {name!r}: HOLDFAST["ENCRYPTION"] encrypts their metadata, except '
-                f"{', '.join(sorted(READABLE))} and what begins with holdfast_.",
+                f"{', '.join(READABLE)} and what begins with holdfast_.",
                 field="filter",
             )
 

@@ -9,28 +9,46 @@ checkpoints.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import psycopg
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from holdfast.persistence import arrays
 from holdfast.persistence.connections import Connection, aexecuting, aon_shared, retrying
 from holdfast.persistence.saver.asking import Ask, Steps
 from holdfast.persistence.saver.decoding import Row
+from holdfast.persistence.saver.usage import Usage
 from holdfast.persistence.sql import query
 
 T = TypeVar("T")
 
 
 class Statements:
-    """Runs calls on connections of the alias's pool, or on the one ``connection`` only. Thread-safe."""
+    """Runs calls on connections of the alias's pool, or on the one that is given only. Thread-safe."""
 
-    def __init__(self, alias: str, connection: Connection | None) -> None:
+    def __init__(
+        self, alias: str, given: Connection | BaseDatabaseWrapper | None, usage: Usage | None = None
+    ) -> None:
+        """``given``: psycopg's, or Django's own of the calling thread, which is used on any thread, under psycopg's lock."""
         self._alias = alias
-        self._connection = connection
-        if connection is not None:
-            arrays.register(connection)  # the pool's connections know the arrays of parameters already
+        self._given = given
+        self._usage = usage
+        self._taught: Connection | None = None
+
+    def _connection(self) -> Connection | None:
+        """The one that was given, as it is at the moment: Django's may have been closed and opened again."""
+        found: Any = self._given
+        if isinstance(found, BaseDatabaseWrapper):
+            if found.connection is None:
+                found.connect()
+            found = found.connection
+        if found is not None and found is not self._taught:
+            arrays.register(found)  # the pool's connections know the arrays of parameters already
+            self._taught = found
+        return found  # type: ignore[no-any-return]  # Django's does not say what it holds
 
     def run(self, steps: Steps[T]) -> T:
         """Do what the call asks for, in this thread. Raises DatabaseUnreachableError, and what the call raises."""
@@ -74,23 +92,31 @@ class Statements:
 
     def rows(self, ask: Ask) -> Sequence[Row]:
         """Execute one statement; its rows."""
-        statement = query(ask.name)
+        statement, began = query(ask.name), time.perf_counter()
 
         def work(connection: Connection) -> Sequence[Row]:
             # Not connection.cursor(): a lent connection is Django's, whose cursors bind on the client.
             cursor = psycopg.Cursor(connection)
             return _rows(cursor.execute(statement, ask.params, prepare=ask.prepare, binary=True))
 
-        return retrying(self._alias, work) if self._connection is None else work(self._connection)
+        given = self._connection()
+        rows = retrying(self._alias, work) if given is None else work(given)
+        self._told(ask, began)
+        return rows
 
     async def arows(self, ask: Ask) -> Sequence[Row]:
         """As ``rows``, in an asyncio task."""
-        statement = query(ask.name)
-        if self._connection is None:
+        statement, began = query(ask.name), time.perf_counter()
+        if (given := self._connection()) is None:
             cursor = await aexecuting(self._alias, statement, ask.params, prepare=ask.prepare)
         else:
-            cursor = await aon_shared(self._connection, statement, ask.params, prepare=ask.prepare)
+            cursor = await aon_shared(given, statement, ask.params, prepare=ask.prepare)
+        self._told(ask, began)
         return _rows(cursor)
+
+    def _told(self, ask: Ask, began: float) -> None:
+        if self._usage is not None:
+            self._usage.asked(ask.name, ask.params, time.perf_counter() - began)
 
 
 def _rows(cursor: psycopg.Cursor[Any]) -> Sequence[Row]:

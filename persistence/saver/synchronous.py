@@ -92,8 +92,8 @@ class SyncSaver(Calls):
             self._held.hold(key, batch)
             flush_later(HOLD, partial(self._held.is_waiting, key, batch), partial(self._flush, key))
         else:
-            self._statements.run(self._store_writes(key, [batch], replace=replace))
-            batch.stored.set_result(None)
+            with self._held.beside(key, batch):
+                self._statements.run(self._store_writes(key, [batch], replace=replace))
         return batch.stored
 
     def _flush(self, key: Key) -> None:

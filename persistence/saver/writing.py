@@ -14,13 +14,14 @@ from holdfast.persistence.saver.held import Held, finish
 
 @contextmanager
 def storing_checkpoint(
-    fence: Fence, held: Held, params: Params, after: Sequence[Written]
+    fence: Fence, held: Held, params: Params, after: Sequence[Written], *, relaxed: bool
 ) -> Iterator[tuple[Params, Sequence[Written]]]:
     """Around saver_put_fenced, given the parameters of saver_put and the writes that it must not go before.
 
     Gives the statement's parameters, with the writes of the step before as far as they have waited for it,
     and those writes that are being stored by others, which must be durable first. What the statement
-    raises is also the error of those whose writes went along. Raises GraphDrained.
+    raises is also the error of those whose writes went along. ``relaxed``: the commit need not wait for the
+    disk. Neither need the first one, as nothing has happened before it that would be missed. Raises GraphDrained.
     """
     fence.check_abandoned()
     thread_id, namespace, parent_id = params["thread_id"], params["checkpoint_ns"], params["parent_id"]
@@ -32,9 +33,10 @@ def storing_checkpoint(
     along, before = held.take((thread_id, namespace, parent_id)) if parent_id else ([], [])
     taken = {id(future) for batch in along for future in (batch.stored, batch.awaited)}
     first = [batch.stored for batch in before] + [written for written in after if id(written) not in taken]
+    relaxed = (relaxed or enter) and fence.era is not None
     error: BaseException | None = None
     try:
-        yield {**params, **writes_params(along), "enter": enter}, first
+        yield {**params, **writes_params(along), "enter": enter, "relaxed": relaxed}, first
     except BaseException as raised:  # it is the error, too, of those whose writes went along
         error = raised
         raise

@@ -23,6 +23,7 @@ from langgraph.store.base import (
 )
 
 from holdfast.errors import InvalidInputError
+from holdfast.persistence.encryption import keyring
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.sql import query
 from holdfast.persistence.store import searching, values
@@ -131,11 +132,12 @@ def put_params(ops: Sequence[PutOp]) -> Params:
     """What statements that write items have in common. Raises NotSerializableError, InvalidInputError."""
     gone = [op for op in ops if op.value is None]
     kept = [op for op in ops if op.value is not None]
+    ring = keyring()
     return {
         "gone_prefixes": [namespace_text(op.namespace) for op in gone],
         "gone_keys": [checked_text(op.key, "key") for op in gone],
         "prefixes": [namespace_text(op.namespace) for op in kept],
         "keys": [checked_text(op.key, "key") for op in kept],
-        "values": [values.seal(op.value or {}, namespace_text(op.namespace), op.key) for op in kept],
+        "values": [values.seal(op.value or {}, namespace_text(op.namespace), op.key, ring) for op in kept],
         "minutes": [None if op.ttl is None else float(op.ttl) for op in kept],
     }

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 from holdfast.errors import InvalidInputError, NotSerializableError
-from holdfast.persistence.encryption import inline, keyring, places
+from holdfast.persistence.encryption import Keyring, inline, places
 from holdfast.persistence.encryption.inline import SEALED, open_json, seal_json
 from holdfast.persistence.jsonb import is_storable
 
@@ -21,7 +21,7 @@ _DEPTH = 500
 """Levels of lists and dicts in one value; the server's own limit is higher, Python's recursion's is not."""
 
 
-def seal(value: Mapping[str, Any], prefix: str, key: str) -> str:
+def seal(value: Mapping[str, Any], prefix: str, key: str, ring: Keyring) -> str:
     """The text of the column, for the item of that namespace (as the table has it) and key.
 
     Raises NotSerializableError, which names the place.
@@ -31,7 +31,7 @@ def seal(value: Mapping[str, Any], prefix: str, key: str) -> str:
         raise InvalidInputError(
             f"{field}: an item's value is a dict, not a {type(value).__name__}.", field=field
         )
-    plain, ring = json_text(dict(value), field), keyring()
+    plain = json_text(dict(value), field)
     if not ring.encrypts and SEALED not in value:
         return plain
     return json.dumps(seal_json(json.loads(plain), places.item(prefix, key), ring))

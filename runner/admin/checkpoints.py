@@ -55,9 +55,9 @@ class CheckpointAdmin(ReadOnlyAdmin):
     """Checkpoints by thread; of one thread, the newest first."""
 
     change_form_template = "holdfast/admin/checkpoint.html"
-    list_display = ("in_thread", "namespace", "id_shown", "step", "source", "written", "stored_size")
+    list_display = ("short_id", "short_thread", "namespace", "step", "source", "written", "stored_size")
     list_columns = ("key", "thread_id", "checkpoint_ns", "checkpoint_id", "step", "source", "ts", "size")
-    list_display_links = ("id_shown",)
+    list_display_links = ("short_id",)
     list_filter = (ThreadFilter, NamespaceFilter)
     search_fields = ("thread_id",)
     search_help_text = "A whole thread id"
@@ -106,6 +106,14 @@ class CheckpointAdmin(ReadOnlyAdmin):
     @admin.display(description="thread")
     def in_thread(self, row: CheckpointView) -> SafeString:
         return pieces.listing("checkpointview", row.thread_id, thread_id=row.thread_id)
+
+    @admin.display(description="thread")
+    def short_thread(self, row: CheckpointView) -> SafeString:
+        return pieces.listing("checkpointview", pieces.short(row.thread_id), thread_id=row.thread_id)
+
+    @admin.display(description="checkpoint")
+    def short_id(self, row: CheckpointView) -> SafeString:
+        return pieces.short(row.checkpoint_id)
 
     @admin.display(description="namespace")
     def namespace(self, row: CheckpointView) -> SafeString | str:

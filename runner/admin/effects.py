@@ -50,7 +50,7 @@ class KindFilter(admin.SimpleListFilter):
 class EffectAdmin(ReadOnlyAdmin):
     """Effects, those of the newest runs first (a run's id begins with its time)."""
 
-    list_display = ("function", "kind", "shown_state", "of_run", "begun", "took", "attempts")
+    list_display = ("function_and_module", "kind", "shown_state", "of_run", "begun", "took", "attempts")
     list_columns = ("key", "function", "kind", "state", "run_id", "attempts", "begun_at", "done_at")
     list_filter = (EffectStateFilter, KindFilter)
     search_fields = ("key",)
@@ -71,6 +71,11 @@ class EffectAdmin(ReadOnlyAdmin):
         with suppress(ValueError):  # it is a key, then
             wanted |= Q(run_id=UUID(term))
         return rows.filter(wanted)
+
+    @admin.display(description="function, module")
+    def function_and_module(self, effect: Effect) -> SafeString:
+        module, _, name = effect.function.rpartition(".")
+        return pieces.stacked(name, module)
 
     @admin.display(description="state")
     def shown_state(self, effect: Effect) -> SafeString:

@@ -16,14 +16,21 @@ from holdfast.runner.admin import pieces, values
 from holdfast.runner.admin.base import ReadOnlyAdmin
 
 COUNTS = ("hits", "misses")
-USE = ("took", *COUNTS, "saved_time")
 
 
 @admin.register(NodeCacheEntry)
 class NodeCacheAdmin(ReadOnlyAdmin):
     """Cache entries, newest first. Whoever has the delete permission may delete them."""
 
-    list_display = ("in_namespace", "version", "key", "created", "expires", "stored_size", *USE)
+    # As in the list of runs: few columns, so that nothing lies beyond 1280 pixels.
+    list_display = (
+        "node_and_version",
+        "short_key",
+        "created_and_expires",
+        "stored_size",
+        "took_and_saved",
+        "hits_and_misses",
+    )
     list_columns = ("id", "namespace", "version", "key", "created_at", "expires_at", "cost", *COUNTS, "saved")
     search_fields = ("key",)
     search_help_text = "A whole key"
@@ -57,6 +64,28 @@ class NodeCacheAdmin(ReadOnlyAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return self._permitted(request, "delete")
+
+    @admin.display(description="node, version")
+    def node_and_version(self, entry: NodeCacheEntry) -> SafeString:
+        """LangGraph's namespace without its own first part, which all nodes share."""
+        parts = [part for part in entry.namespace if not part.startswith("__pregel")] or entry.namespace
+        return pieces.stacked(" / ".join(parts), entry.version)
+
+    @admin.display(description="key")
+    def short_key(self, entry: NodeCacheEntry) -> SafeString:
+        return pieces.short(entry.key)
+
+    @admin.display(description="computing took, has saved")
+    def took_and_saved(self, entry: NodeCacheEntry) -> SafeString:
+        return pieces.stacked(self.took(entry), self.saved_time(entry))
+
+    @admin.display(description="hits, misses")
+    def hits_and_misses(self, entry: NodeCacheEntry) -> SafeString:
+        return pieces.stacked(entry.hits, entry.misses)
+
+    @admin.display(description="created, expires")
+    def created_and_expires(self, entry: NodeCacheEntry) -> SafeString:
+        return pieces.stacked(pieces.when(entry.created_at), self.expires(entry))
 
     @admin.display(description="namespace")
     def in_namespace(self, entry: NodeCacheEntry) -> str:

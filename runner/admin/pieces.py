@@ -58,6 +58,13 @@ def listing(model: str, shown: object, **filters: object) -> SafeString:
     return format_html('<a href="{}?{}">{}</a>', url, urlencode(filters), shown)
 
 
+def checkpoints(shown: str, thread_id: str, backend: str | None) -> SafeString:
+    """A link to a thread's checkpoints; where they are not in this database, the words that they are elsewhere."""
+    if backend is None:
+        return listing("checkpointview", shown, thread_id=thread_id)
+    return format_html("{}: in {}, where holdfast.state and holdfast.history see them", shown, backend)
+
+
 def when(at: datetime | None) -> SafeString:
     """A time to the second, with the microsecond on hovering."""
     if at is None:

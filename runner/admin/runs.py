@@ -89,6 +89,28 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
     renewed = pieces.moment("renewed_at", "lease renewed")
     rung = pieces.moment("rung_at", "bell rung")
 
+    def get_fieldsets(self, request: HttpRequest, obj: RunRow | None = None) -> Any:
+        """Without the fields that tell nothing of this run."""
+        if obj is None:
+            return list(self.fieldsets)
+        absent = {
+            name
+            for name, there in (
+                ("questions_asked", obj.status == RunStatus.INTERRUPTED),
+                ("error_text", obj.error),
+                ("result_value", obj.result_type is not None),
+                ("context_value", obj.context_type not in {None, "null"}),
+                ("config_text", obj.config),
+                ("metadata_text", obj.metadata),
+                ("idempotency_key", obj.idempotency_key),
+            )
+            if not there
+        }
+        return [
+            (title, {**options, "fields": tuple(name for name in options["fields"] if name not in absent)})
+            for title, options in self.fieldsets
+        ]
+
     def found(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
         try:
             wanted = Q(id=UUID(term))
@@ -150,8 +172,10 @@ class RunAdmin(RunOperations, ReadOnlyAdmin):
         trace = error.get("traceback") if isinstance(error, dict) else None
         if not isinstance(trace, str):
             return values.block(values.text(error))
-        rest = {name: value for name, value in error.items() if name not in {"type", "message", "traceback"}}
-        lines = [_error_line(error), *([values.text(rest)] if rest else []), trace]
+        told = {"type", "message", "where", "traceback"}
+        rest = {name: value for name, value in error.items() if name not in told}
+        where = f"\nat {error['where']}" if error.get("where") else ""
+        lines = [_error_line(error) + where, *([values.text(rest)] if rest else []), trace]
         return values.block(values.cut("\n\n".join(lines), values.MAX_TEXT))
 
     @admin.display(description="questions")
@@ -195,4 +219,6 @@ def _error_line(error: object) -> str:
     """Type and message of a stored error, which is whatever JSON the row holds."""
     if not isinstance(error, dict):
         return "" if error is None else str(error)
+    if error.get("type") == "Cancelled":  # no exception, and the status says as much
+        return str(error.get("message", ""))
     return ": ".join(str(error[name]) for name in ("type", "message") if error.get(name))

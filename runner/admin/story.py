@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from holdfast.conf import settings
-from holdfast.persistence.models import CancelRequest, Effect, RunRow, Step
+from holdfast.persistence.models import CancelRequest, Effect, RunRow, Step, Thread
 from holdfast.runner.admin import pieces
 
 TIMELINE_LIMIT = 500  # rows of the timeline on a page, the newest, and of the effects
@@ -21,6 +21,7 @@ def story(run: RunRow) -> dict[str, Any]:
     steps = newest[:TIMELINE_LIMIT][::-1]
     longest = max((_span(step) for step in steps), default=0.0) or 1.0
     effects = Effect.objects.using(alias).filter(run_id=run.id).order_by("begun_at")
+    backend = Thread.objects.using(alias).filter(id=run.thread_id).values_list("backend", flat=True).first()
     return {
         "cancel_request": CancelRequest.objects.using(alias).filter(run_id=run.id).first(),
         "timeline": [
@@ -43,7 +44,7 @@ def story(run: RunRow) -> dict[str, Any]:
             }
             for effect in effects.defer("result", "arguments")[:TIMELINE_LIMIT]
         ],
-        "checkpoints": pieces.listing("checkpointview", "Checkpoints", thread_id=run.thread_id),
+        "checkpoints": pieces.checkpoints("Checkpoints", run.thread_id, backend),
     }
 
 

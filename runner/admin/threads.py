@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from holdfast.conf import settings
 from holdfast.persistence.models import RunRow, Thread
+from holdfast.persistence.sizes import size_of
 from holdfast.runner.admin import pieces, values
 from holdfast.runner.admin.base import ReadOnlyAdmin
 
@@ -23,12 +24,12 @@ class ThreadAdmin(ReadOnlyAdmin):
     """Threads in the order of their ids, each with its newest run and its holder."""
 
     list_display = ("id", "created", "newest_run", "newest_state", "held_by")
-    list_columns = ("id", "created_at")
+    list_columns = ("id", "created_at", "backend")
     search_fields = ("id",)
     search_help_text = "The beginning of a thread id"
     ordering = ("id",)
     sortable_by = ("id",)
-    fieldsets = ((None, {"fields": ("id", "created", "held_by", "checkpoints", "runs")}),)
+    fieldsets = ((None, {"fields": ("id", "created", "held_by", "checkpoints", "size", "runs")}),)
 
     created = pieces.moment("created_at", "created")
 
@@ -63,7 +64,35 @@ class ThreadAdmin(ReadOnlyAdmin):
 
     @admin.display(description="checkpoints")
     def checkpoints(self, thread: Thread) -> SafeString:
-        return pieces.listing("checkpointview", "Checkpoints of this thread", thread_id=thread.id)
+        return pieces.checkpoints("Checkpoints of this thread", thread.id, thread.backend)
+
+    @admin.display(description="size")
+    def size(self, thread: Thread) -> SafeString:
+        """Looked up for this page only: it reads as much as the newest checkpoint holds."""
+        size = size_of(thread.id)
+        if not size.checkpoints:
+            return values.empty()
+        rows = format_html_join(
+            "",
+            "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
+            (
+                (
+                    each.name,
+                    pieces.size(each.bytes),
+                    "more than LARGE_CHANNEL" if each.name in size.large else "",
+                )
+                for each in size.channels
+            ),
+        )
+        return format_html(
+            "<p>{} checkpoints take {}; the newest has {}, read in {} ms. Its largest channels:</p>"
+            '<table class="holdfast-table"><tbody>{}</tbody></table>',
+            size.checkpoints,
+            pieces.size(size.bytes),
+            pieces.size(size.newest_bytes),
+            f"{size.read_seconds * 1000:.1f}",
+            rows,
+        )
 
     @admin.display(description="runs")
     def runs(self, thread: Thread) -> SafeString:

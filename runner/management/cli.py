@@ -12,6 +12,7 @@ from holdfast.runner.management import (
     key_commands,
     local_commands,
     run_commands,
+    transfer_command,
     upkeep_commands,
 )
 
@@ -45,5 +46,5 @@ def _options(
     """What goes before the command."""
 
 
-for group in (local_commands, run_commands, upkeep_commands, cache_command, key_commands):
+for group in (local_commands, run_commands, upkeep_commands, cache_command, key_commands, transfer_command):
     group.register(app)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from holdfast.errors import ConfigurationError
 from holdfast.runner.management.errors import explain
@@ -44,12 +44,24 @@ def _run(arguments: list[str]) -> int:
         ) from error
     if os.environ.get("NO_COLOR"):
         typer.rich_utils.COLOR_SYSTEM = None  # help and usage errors too: neither bold nor dim
+    usage_error: Any = typer.BadParameter.__mro__[1]  # UsageError, which Typer does not export
     try:
-        return int(app(args=arguments, prog_name="holdfast", standalone_mode=True) or 0)
+        return int(app(args=arguments, prog_name="holdfast", standalone_mode=False) or 0)
     except SystemExit as end:
         return int(end.code or 0)
     except KeyboardInterrupt:
         return 130
+    except usage_error as error:
+        if error.format_message():  # nothing to say where the help was shown, since there was no command
+            print(_wrong_use(error, hint=type(error) is not typer.BadParameter), file=sys.stderr)
+        return 2
+
+
+def _wrong_use(error: Any, *, hint: bool) -> str:
+    """One line, whose hints can be copied: Typer's own frame folds them. ``hint``: with the command's usage."""
+    context = error.ctx
+    told = f"{context.command_path if context else 'holdfast'}: {error.format_message()}"
+    return " ".join((f"{told} {context.get_usage()}" if hint and context else told).split())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,7 +50,16 @@ def run(documents: Path | None) -> int:
         up.migrate(around)
         out.print(f"{around.database}, migrated", style="dim", markup=False)
         command = [sys.executable, "-m", __name__, *map(str, paths)]
-        return subprocess.call(command, env=dict(around.env))  # noqa: S603 - our own module
+        return _told(command, around.env)
+
+
+def _told(command: Sequence[str], env: Mapping[str, str]) -> int:
+    """Let the other process tell the story; it hears of a signal once, and this one waits until it has cleaned up."""
+    # A process group of its own, since the terminal would send it a second Ctrl-C beside ours.
+    process = subprocess.Popen(command, env=dict(env), process_group=0)  # noqa: S603 - our own module
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda heard, _: process.send_signal(heard))
+    return process.wait()
 
 
 def own_documents() -> list[Path]:
@@ -145,10 +154,12 @@ class Story:
         try:
             yield process
         finally:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-            _kill(process)
+            try:
+                process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(10)
+            finally:  # also where another Ctrl-C ends the patience
+                _kill(process)
 
     def _follow(self, run_id: Any, *, until: Callable[[Run, Sequence[StepRecord]], bool]) -> Run:
         """Draw the run while it goes on. Raises WaitTimeoutError, HoldfastError when it ends too early."""
@@ -274,6 +285,8 @@ def main(paths: Sequence[str]) -> int:
     from holdfast.runner.management.bootstrap import ready
     from holdfast.runner.management.errors import explain
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     ready()
     try:
         return Story(paths).tell()

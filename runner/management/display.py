@@ -21,6 +21,7 @@ from rich.text import Text
 from holdfast.runner.management.facts import plain
 
 if TYPE_CHECKING:  # `up` draws before Django is ready
+    from holdfast.persistence.sizes import ThreadSize
     from holdfast.runner.up import Options, Surroundings
 
 STYLES: Final = {
@@ -146,6 +147,21 @@ def counts_table(counts: dict[str, Any], done: str) -> Table:
     for name, count in counts.items():
         shown.add_row(Text(str(name).replace("_", " ")), Text(str(count)))
     return shown
+
+
+def thread_size(size: ThreadSize) -> Text:
+    """What the checkpoints of a run's thread take; a channel that is larger than the limit stands out."""
+    told = Text(
+        f"{size.checkpoints} checkpoints of its thread take {size.bytes:,} bytes; the newest has {size.newest_bytes:,}, "
+        f"read in {size.read_seconds * 1000:.1f} ms: ",
+        style="dim",
+    )
+    for number, channel in enumerate(size.channels):
+        large = channel.name in size.large
+        told.append(", " if number else "")
+        told.append(f"{channel.name} {channel.bytes:,}", style="yellow" if large else "dim")
+        told.append(" (more than HOLDFAST['LARGE_CHANNEL'])" if large else "", style="yellow")
+    return told
 
 
 def up_banner(options: Options, around: Surroundings) -> Panel:

@@ -18,6 +18,7 @@ from django.db import connections
 
 import holdfast
 from holdfast.conf import settings
+from holdfast.errors import HoldfastError
 from holdfast.runner import dispatch
 from holdfast.runner.broker.errors import BrokerSchemaError
 
@@ -51,6 +52,7 @@ def examine() -> Iterator[Finding]:
     database = _database()
     yield database
     silent = "the database does not answer" if database.verdict == "wrong" else ""
+    yield from _backends()
     migrations = _unless(silent, _migrations)
     if migrations.mend and configured.verdict == "wrong":  # `migrate` refuses while a check fails
         migrations = replace(migrations, mend=f"mend the settings first; then {migrations.mend}")
@@ -155,6 +157,30 @@ def _migrations() -> Finding:
         mend = f"run `{migrate_command(settings().DATABASE)}`"
         return Finding(part="migrations", verdict="wrong", detail=f"missing: {names}", mend=mend)
     return Finding(part="migrations", verdict="ok", detail="all applied")
+
+
+def _backends() -> Iterator[Finding]:
+    """Checkpoints, store and cache that are not in Django's database: each is opened."""
+    from holdfast.persistence import backends
+    from holdfast.persistence.backends.address import KINDS
+    from holdfast.persistence.backends.opening import opened
+
+    try:
+        for kind in KINDS:
+            for address in backends.known(kind):
+                part, shown = kind.lower(), backends.shown(address)
+                try:
+                    opened(kind, address)
+                except HoldfastError as error:
+                    mend = f'check HOLDFAST["{kind}"] and the graphs that name it, and that the server runs'
+                    yield Finding(part=part, verdict="wrong", detail=error.message, mend=mend)
+                except Exception as error:  # noqa: BLE001 - each backend has its own errors
+                    detail = f"{shown}: {type(error).__name__}: {' '.join(str(error).split())}"
+                    yield Finding(part=part, verdict="wrong", detail=detail)
+                else:
+                    yield Finding(part=part, verdict="ok", detail=shown)
+    finally:
+        backends.close_backends()
 
 
 def _clock() -> Finding:

@@ -61,7 +61,10 @@ def read_time(text: str | None, *, hint: str) -> datetime | timedelta | None:
     if text is None:
         return None
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text):
-        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+        try:
+            return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+        except OverflowError as error:
+            raise typer.BadParameter(f"{text!r} is further away than any time", param_hint=hint) from error
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""``enqueue, runs, show, watch, resume, cancel, retry``: thin wrappers of the public API."""
+"""``graphs, enqueue, runs, show, watch, resume, cancel, retry``: thin wrappers of the public API."""
 
 from __future__ import annotations
 
@@ -22,8 +22,27 @@ Watch = Annotated[bool, typer.Option("--watch", "-w", help="Stay and show its pr
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     panel = "Runs"
-    for function in (enqueue, runs, show, watch, resume, cancel, retry):
+    for function in (graphs, enqueue, runs, show, watch, resume, cancel, retry):
         app.command(rich_help_panel=panel)(function)
+
+
+def graphs(as_json: AsJson = False) -> None:
+    """List the registered graphs: versions, the newest last, where they stand, and what they take.
+
+    [dim]holdfast graphs[/dim]
+
+    [dim]holdfast graphs --json | jq -r '.[].name'[/dim]
+    """
+    ready()
+    from holdfast.runner.management import display, facts, graph_list
+
+    found = graph_list.registered()
+    if as_json:
+        facts.dump([graph_list.graph_facts(graph) for graph in found])
+    elif found:
+        display.console().print(*graph_list.paragraphs(found), sep="\n")
+    else:
+        display.console().print("No graphs: @holdfast.register them in the graphs.py of an installed app.")
 
 
 def enqueue(
@@ -120,21 +139,26 @@ def show(run_id: Id, as_json: AsJson = False) -> None:
     """
     identity = read_id(run_id)
     ready()
+    from holdfast.persistence.sizes import size_of
     from holdfast.runner import api
     from holdfast.runner.management import display, facts, run_page
 
     run = api.get(identity)
-    steps, effects = api.steps(identity), facts.effects_of(run)
+    steps, effects, size = api.steps(identity), facts.effects_of(run), size_of(run.thread_id)
     if as_json:
         facts.dump(
             facts.run_facts(run)
             | {
                 "timeline": [facts.step_facts(step) for step in steps],
                 "effects": [facts.effect_facts(effect) for effect in effects],
+                "thread_size": size,
             }
         )
     else:
-        display.console().print(run_page.run_view(run, steps, effects))
+        out = display.console()
+        out.print(run_page.run_view(run, steps, effects))
+        if size.checkpoints:
+            out.print(display.thread_size(size))
 
 
 def watch(

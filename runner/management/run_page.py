@@ -157,7 +157,9 @@ def question_panels(run: Run) -> list[RenderableType]:
 
 def failure_panel(run: Run, error: Mapping[str, Any]) -> Panel:
     """Why a run did not succeed, where, and what can be done."""
-    told = Text(f"{error.get('type', 'error')}: {error.get('message', '')}")
+    message = str(error.get("message", ""))
+    # A run that somebody cancelled has no exception, and its status says as much.
+    told = Text(message if error.get("type") == "Cancelled" else f"{error.get('type', 'error')}: {message}")
     if where := error.get("where"):
         told.append(f"\nat {where}")
     hints = [f"To go on: holdfast retry {run.id}"]

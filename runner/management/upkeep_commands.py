@@ -40,13 +40,14 @@ def prune(
         deleted = {name: count for name, count in counts.items() if name not in {"skipped", "dry_run"}}
         out.print(display.counts_table(deleted, "would be deleted" if dry_run else "deleted"))
         if report.skipped:
-            out.print(f"{report.skipped} threads were in use, and are left for the next time", style="dim")
+            out.print(f"threads in use, left for the next time: {report.skipped}", style="dim")
 
 
 def store_index(
     as_sql: Annotated[
         bool, typer.Option("--sql", help="Only print the statements, for whoever may execute them.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make the tables of HOLDFAST['STORE_INDEX'], the store's search by meaning, where they are missing.
 
@@ -69,6 +70,11 @@ def store_index(
         return
     version = meaning.tables.version(settings().DATABASE)
     look = meaning.tables.look(settings().DATABASE)
+    if as_json:
+        from holdfast.runner.management import facts
+
+        facts.dump({"pgvector": version, "type": look.type, "dims": look.dims, "method": look.method})
+        return
     print(f"pgvector {version}: {look.type}({look.dims}), {look.method or 'no index'}")
 
 

@@ -71,7 +71,7 @@ def _attempt(process: Process, had: Claimed) -> Run | None:
     claim, run = had.claim, had.claim.run
     execution = Execution(
         claim=claim,
-        fence=Fence(run.id, claim.token, run.thread_id, entered=claim.entered),
+        fence=Fence(run.id, claim.token, run.thread_id, entered=claim.entered, era=claim.era),
         timeline=Timeline(run_id=run.id, delivery=run.deliveries, owner=process.owner),
         place=had.place,
     )

@@ -11,6 +11,7 @@ from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.records import Run
 from holdfast.runner import dispatch
 from holdfast.runner.runs import sweep
+from holdfast.runner.runs.rollback import refuse_elsewhere
 from holdfast.runner.signals import announce
 
 
@@ -18,8 +19,12 @@ def cancel(run_id: RunId, *, rollback: bool = False) -> Run:
     """Ask for the run's end; ``rollback`` also deletes what it wrote to its thread.
 
     A run that nobody executes ends at once; an executing one at its next step boundary, or after GRACE
-    seconds under its executor. Raises RunNotFoundError, RunEndedError.
+    seconds under its executor. Raises RunNotFoundError, RunEndedError; InvalidInputError for a rollback of
+    checkpoints that are elsewhere than in Django's database.
     """
+    if rollback:
+        run = ledger.get(run_id)
+        refuse_elsewhere(run.graph, run.version, run.thread_id)
     with transaction.atomic(using=ledger.alias()):
         if not ledger.request_cancel(run_id, rollback=rollback, reason="cancelled"):
             run = ledger.get(run_id)

@@ -7,23 +7,23 @@ and says how it stopped. It writes nothing itself; what a node or the saver writ
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained
 from langgraph.pregel import Pregel
-from langgraph.store.base import BaseStore
 from langgraph.types import Command, Interrupt
 
 from holdfast import faults
 from holdfast.errors import LeaseLostError, OutageError
 from holdfast.graphs import registry
 from holdfast.graphs.spec import GraphSpec
-from holdfast.persistence import DjangoCache, DjangoSaver, DjangoStore, codec, ledger
-from holdfast.persistence.fence import Fence
+from holdfast.persistence import DjangoSaver, ledger
+from holdfast.persistence.backends import GuardedSaver
 from holdfast.persistence.records import Claim
-from holdfast.runner.runs import executors, questions
+from holdfast.runner.runs import executors, places, questions
 from holdfast.runner.runs.attempt import Attempt, attempt_scope
 from holdfast.runner.runs.exits import told_to_go
 from holdfast.runner.runs.loop import OrmKeeper, loop
@@ -42,12 +42,16 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
     outcome: Outcome
     try:
         spec = registry.get(claim.run.graph, claim.run.version)
-        graph = _attached(spec, execution)
-        attempt = _attempt(claim, execution, spec)
+        parts = places.of_run(spec, execution)
+        graph = spec.compile().copy(parts)
+        saver = places.guarded(parts)
+        if saver is not None:
+            saver.enter_if_begun()
+        attempt = _attempt(claim, execution, spec, saver)
         config = _config(claim, execution, asynchronous=spec.is_async)
-        with attempt_scope(attempt):
+        with attempt_scope(attempt), _usage_told(claim, graph):
             faults.point("input-before-first-checkpoint")
-            sent = _what_to_send(claim, attempt.answers)
+            sent = _what_to_send(execution, claim, attempt.answers)
             stream = _Stream()
             arguments = {
                 "context": claim.context.value,
@@ -61,7 +65,7 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
                 stream.read(graph, sent, config, arguments)
             outcome = Finished(values=stream.latest)
             if stream.interrupts:
-                outcome = Interrupted(interrupts=tuple(stream.interrupts), spec=spec)
+                outcome = Interrupted(interrupts=tuple(stream.interrupts), spec=spec, saver=saver)
     except (GraphDrained, OutageError):
         # An outage that outlasts a lease is no fault of the run's: whoever reaches the database goes on.
         return Drained()
@@ -99,34 +103,22 @@ class _Stream:
             self.interrupts.extend(asked)
 
 
-def _attached(spec: GraphSpec, execution: Execution) -> AnyPregel:
-    serde = codec.codec(spec.allowlist)
-    graph = spec.compile()
-    parts: dict[str, Any] = {
-        "checkpointer": DjangoSaver(serde=serde, fence=execution.fence),
-        "store": _store_for(graph, execution.fence),
-    }
-    if graph.cache is None:  # a graph's own store or cache may carry its own configuration
-        parts["cache"] = DjangoCache[Any](
-            serde=serde, version=spec.cache_label, on_hit=execution.timeline.cache_hit
-        )
-    elif spec.cache_version is not None and isinstance(graph.cache, DjangoCache):
-        parts["cache"] = graph.cache.under(spec.cache_label)
-    return graph.copy(parts)
+@contextmanager
+def _usage_told(claim: Claim, graph: AnyPregel) -> Iterator[None]:
+    """Log what the attempt has stored, however it ends."""
+    try:
+        yield
+    finally:
+        if isinstance(graph.checkpointer, DjangoSaver):
+            logger.info("run %s of %s: %s", claim.run.id, claim.run.graph, graph.checkpointer.usage)
 
 
-def _store_for(graph: AnyPregel, fence: Fence) -> BaseStore:
-    if graph.store is None:
-        return DjangoStore(fence=fence)
-    return graph.store.under(fence) if isinstance(graph.store, DjangoStore) else graph.store
-
-
-def _attempt(claim: Claim, execution: Execution, spec: GraphSpec) -> Attempt:
+def _attempt(claim: Claim, execution: Execution, spec: GraphSpec, saver: GuardedSaver | None) -> Attempt:
     answers: dict[str, Any] = {}
     if claim.answers is not None:
         given = claim.answers.value or {}  # null: the state was updated instead of answering
         with ledger.pooled():
-            answers = questions.to_send(claim.run.thread_id, claim.asked, given, spec.allowlist)
+            answers = questions.to_send(claim.run.thread_id, claim.asked, given, spec.allowlist, saver)
     return Attempt(
         run_id=claim.run.id,
         thread_id=claim.run.thread_id,
@@ -140,8 +132,8 @@ def _attempt(claim: Claim, execution: Execution, spec: GraphSpec) -> Attempt:
     )
 
 
-def _what_to_send(claim: Claim, answers: Mapping[str, Any]) -> Any:
-    if not claim.entered:
+def _what_to_send(execution: Execution, claim: Claim, answers: Mapping[str, Any]) -> Any:
+    if not execution.fence.entered:
         return claim.run.input
     return Command(resume=dict(answers)) if answers else None
 

@@ -31,9 +31,12 @@ from langgraph.pregel import _executor, _loop
 from langgraph.types import PregelExecutableTask
 
 from holdfast.persistence import DjangoSaver
+from holdfast.persistence.backends import GuardedSaver
 from holdfast.runner.runs import boundary, cached_nodes, single_flight
 from holdfast.runner.runs.attempt import current_attempt
 from holdfast.runner.runs.room import MOST_OUT, Place, Room, current_place, enter
+
+Ours = DjangoSaver | GuardedSaver
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -79,12 +82,12 @@ class _Pool(ContextThreadPoolExecutor):
         """``func`` runs a context; what is run in it comes first of its arguments, or second, before the task."""
         method: Any = args[0] if args else None
         owner = getattr(method, "__self__", None)
-        if isinstance(owner, DjangoSaver) and method.__name__ == "put_writes":
+        if isinstance(owner, Ours) and method.__name__ == "put_writes":
             call_saver: Callable[..., Future[None]] = owner.put_writes_soon
             return call_saver(*args[1:], **kwargs)
         if isinstance(owner, _loop.SyncPregelLoop) and method.__name__ == _PUT:
             in_context: Callable[..., Any] = func
-            if isinstance(owner.checkpointer, DjangoSaver):
+            if isinstance(owner.checkpointer, Ours):
                 return _here(partial(in_context, _put, owner.checkpointer, *args[1:], **kwargs))
             return _here(partial(in_context, *args, **kwargs))
         if isinstance(owner, BaseCache):
@@ -139,14 +142,14 @@ def _execute(node: Future[Any], place: Place, work: Callable[[], Any]) -> None:
         node.set_result(result)
 
 
-def _put(saver: DjangoSaver, previous: Future[Any] | None, writes: Any, *checkpoint: Any) -> None:
+def _put(saver: Ours, previous: Future[Any] | None, writes: Any, *checkpoint: Any) -> None:
     """In place of the loop's own, which waits for a DeltaChannel's writes before it asks the saver to store both."""
     if previous is not None:
         previous.result()
     saver.put_after(writes, *checkpoint)
 
 
-async def _aput(saver: DjangoSaver, previous: Awaitable[Any] | None, writes: Any, *checkpoint: Any) -> None:
+async def _aput(saver: Ours, previous: Awaitable[Any] | None, writes: Any, *checkpoint: Any) -> None:
     if previous is not None:
         await previous
     await saver.aput_after(writes, *checkpoint)
@@ -192,9 +195,7 @@ class _Tasks(_executor.AsyncBackgroundExecutor):
             if (written := owner.aput_writes_soon(*args)) is not None:
                 return self._known(written, **kwargs)
         elif (
-            isinstance(owner, _loop.AsyncPregelLoop)
-            and name == _PUT
-            and isinstance(owner.checkpointer, DjangoSaver)
+            isinstance(owner, _loop.AsyncPregelLoop) and name == _PUT and isinstance(owner.checkpointer, Ours)
         ):
             fn, args = _aput, (owner.checkpointer, *args)
         return super().submit(fn, *args, **kwargs)

@@ -13,6 +13,7 @@ from langgraph.types import Interrupt
 
 import holdfast
 from holdfast.graphs.spec import GraphSpec
+from holdfast.persistence.backends import GuardedSaver
 from holdfast.persistence.jsonb import storable
 
 
@@ -29,6 +30,8 @@ class Interrupted:
 
     interrupts: tuple[Interrupt, ...]
     spec: GraphSpec
+    saver: GuardedSaver | None = None
+    """Where its questions are, if not in Django's database."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from holdfast.persistence import codec, ledger
+from holdfast.persistence.backends import GuardedSaver, threads
 from holdfast.persistence.encryption import places
 from holdfast.persistence.encryption.inline import seal_json
 from holdfast.persistence.ids import RunId, ThreadId
@@ -28,31 +29,30 @@ def waiting(
     interrupts: Sequence[Any],
     nodes: Mapping[str, str],
     allow: frozenset[tuple[str, str]],
+    saver: GuardedSaver | None = None,
 ) -> list[Question]:
     """The questions behind the interrupts that a graph has just stopped with.
 
-    ``nodes`` are the names of who asked, by task id. One that hid itself from the timeline, as a graph does
+    ``saver``: where the checkpoints are, if not in Django's database. ``nodes`` are the names of who asked, by task id. One that hid itself from the timeline, as a graph does
     that is called without its caller's callbacks, goes by its caller's name.
     """
     values = {interrupt.id: interrupt.value for interrupt in interrupts}
     found: dict[str, Question] = {}
-    for row in ledger.questions_held(thread_id):  # deepest namespace first
-        at = (row["checkpoint_ns"], row["checkpoint_id"], row["task_id"])
-        place = places.write(*at, "__interrupt__")
-        for interrupt in codec.loads(row["type"], row["blob"], extra=allow, place=place):
+    held = _held(thread_id, allow) if saver is None else threads.questions_held(saver, thread_id)
+    for each in held:  # deepest namespace first
+        for interrupt in each.interrupts:
             if interrupt.id in values and interrupt.id not in found:
-                answered = _answers(row["resumed_type"], row["resumed_blob"], allow, at)
-                question_id = f"{interrupt.id}.{answered}" if answered else interrupt.id
+                question_id = f"{interrupt.id}.{each.answered}" if each.answered else interrupt.id
                 shown = _shown(values[interrupt.id])
                 found[interrupt.id] = Question(
                     id=question_id,
                     run_id=run_id,
                     stored=seal_json(shown, places.question(run_id, question_id)),
-                    node=nodes.get(row["task_id"], _caller(row["checkpoint_ns"])),
-                    namespace=row["checkpoint_ns"],
-                    checkpoint_id=row["checkpoint_id"],
-                    task_id=row["task_id"],
-                    answered=answered,
+                    node=nodes.get(each.task_id, _caller(each.namespace)),
+                    namespace=each.namespace,
+                    checkpoint_id=each.checkpoint_id,
+                    task_id=each.task_id,
+                    answered=each.answered,
                 )
     return [found[interrupt_id] for interrupt_id in values if interrupt_id in found]
 
@@ -62,24 +62,49 @@ def to_send(
     questions: Sequence[Question],
     answers: Mapping[str, Any],
     allow: frozenset[tuple[str, str]],
+    saver: GuardedSaver | None = None,
 ) -> dict[str, Any]:
     """Those of the answers that have not been applied yet, by interrupt id."""
     asked = [question for question in questions if question.id in answers]
     if not asked:
         return {}
-    states = ledger.answer_states(thread_id, asked)
+    if saver is None:
+        open_ = [
+            state["newest"]
+            and _answers(
+                state["type"],
+                state["blob"],
+                allow,
+                (question.namespace, question.checkpoint_id, question.task_id),
+            )
+            == question.answered
+            for question, state in zip(asked, ledger.answer_states(thread_id, asked), strict=True)
+        ]
+    else:
+        open_ = [
+            threads.answer_state(saver, thread_id, question.namespace, _interrupt(question))
+            == (question.checkpoint_id, question.answered)
+            for question in asked
+        ]
     return {
-        question.id.partition(".")[0]: answers[question.id]
-        for question, state in zip(asked, states, strict=True)
-        if state["newest"]
-        and _answers(
-            state["type"],
-            state["blob"],
-            allow,
-            (question.namespace, question.checkpoint_id, question.task_id),
-        )
-        == question.answered
+        _interrupt(question): answers[question.id]
+        for question, is_open in zip(asked, open_, strict=True)
+        if is_open
     }
+
+
+def _held(thread_id: ThreadId, allow: frozenset[tuple[str, str]]) -> list[threads.Held]:
+    held = []
+    for row in ledger.questions_held(thread_id):
+        at = (row["checkpoint_ns"], row["checkpoint_id"], row["task_id"])
+        asked = codec.loads(row["type"], row["blob"], extra=allow, place=places.write(*at, "__interrupt__"))
+        answered = _answers(row["resumed_type"], row["resumed_blob"], allow, at)
+        held.append(threads.Held(*at, interrupts=asked, answered=answered))
+    return held
+
+
+def _interrupt(question: Question) -> str:
+    return question.id.partition(".")[0]
 
 
 def _caller(namespace: str) -> str:

@@ -16,7 +16,7 @@ from holdfast.persistence.encryption import places
 from holdfast.persistence.encryption.salted import new_salt, salted, stored_config
 from holdfast.persistence.ids import ThreadId, new_run_id, parse_thread_id
 from holdfast.persistence.records import NewRun
-from holdfast.runner.runs import arguments
+from holdfast.runner.runs import arguments, rollback
 from holdfast.runner.runs.arguments import When
 
 Strategy = Literal["enqueue", "reject", "interrupt", "rollback"]
@@ -53,6 +53,8 @@ def checked(request: Request) -> NewRun:
             f"multitask_strategy is one of {', '.join(get_args(Strategy))}, not {request.multitask_strategy!r}.",
             field="multitask_strategy",
         )
+    if request.multitask_strategy == "rollback":
+        rollback.refuse_elsewhere(spec.name, spec.version, thread_id)
     if type(request.priority) is not int or not 0 <= request.priority <= 9:
         raise InvalidInputError("priority is a whole number from 0 (last) to 9 (first).", field="priority")
     delay, due_at = arguments.moment("run_after", request.run_after)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from holdfast.errors import HoldfastError, LeaseLostError, NotSerializableError, RunFailedError
 from holdfast.persistence import codec, ledger
@@ -24,13 +25,15 @@ def settle(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
     Raises RunFailedError after a failed run has been settled, for Flower and Sentry to see.
     """
     freed = []
-    try:
-        with ledger.pooled():
+    with ledger.pooled():
+        try:
             run = _write(claim, execution, outcome)
-            if run is not None and run.status.ended:
-                freed = ledger.freed_thread(run.thread_id)
-    except LeaseLostError:
-        run = None
+        except LeaseLostError:
+            run = None
+        if run is None and execution.fence.unflushed:
+            run = _given_back(claim)
+        if run is not None and run.status.ended:
+            freed = ledger.freed_thread(run.thread_id)
     if run is None:
         logger.warning("run %s was taken over; this attempt wrote nothing more", claim.run.id)
         return None
@@ -52,6 +55,16 @@ def _cause(outcome: Failed) -> BaseException | None:
     return None if keyring().encrypts else outcome.exception
 
 
+def _given_back(claim: Claim) -> Run | None:
+    """The run, where nobody has taken it over: then a crash of the server refused what this attempt wrote."""
+    try:
+        run = ledger.hand_over(claim)
+    except LeaseLostError:
+        return None
+    logger.warning("run %s goes on from what a crash of the database has left", claim.run.id)
+    return run
+
+
 def _write(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
     def tell(run: Run) -> None:
         run_settled.send(sender=Run, run=run)
@@ -59,6 +72,7 @@ def _write(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
     # Without a listener nobody needs settle to be a transaction of Django's.
     inside = tell if run_settled.has_listeners(Run) else None
     lines = execution.timeline.take()
+    end = partial(ledger.settle, claim, lines=lines, era=execution.fence.demanded_era, inside=inside)
     match outcome:
         case Finished(values=values):
             try:
@@ -70,25 +84,25 @@ def _write(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
                 )
             except NotSerializableError as refused:
                 error = Failed(exception=refused).error
-                return ledger.settle(claim, RunStatus.FAILED, error=error, lines=lines, inside=inside)
-            return ledger.settle(claim, RunStatus.SUCCEEDED, result=result, lines=lines, inside=inside)
-        case Interrupted(interrupts=interrupts, spec=spec):
+                return end(RunStatus.FAILED, error=error)
+            return end(RunStatus.SUCCEEDED, result=result)
+        case Interrupted(interrupts=interrupts, spec=spec, saver=saver):
             nodes = execution.timeline.asking()
-            asked = questions.waiting(claim.run.id, claim.run.thread_id, interrupts, nodes, spec.allowlist)
+            asked = questions.waiting(
+                claim.run.id, claim.run.thread_id, interrupts, nodes, spec.allowlist, saver
+            )
             if len(asked) < len({interrupt.id for interrupt in interrupts}):
                 # Another attempt has gone on from there, which the fence tells; otherwise it is our error.
                 lost = HoldfastError("the graph asks questions that are not on its checkpoints")
-                return ledger.settle(
-                    claim, RunStatus.FAILED, error=Failed(exception=lost).error, lines=lines, inside=inside
-                )
-            return ledger.settle(claim, RunStatus.INTERRUPTED, questions=asked, lines=lines, inside=inside)
+                return end(RunStatus.FAILED, error=Failed(exception=lost).error)
+            return end(RunStatus.INTERRUPTED, questions=asked)
         case Drained() if execution.cancel_since is not None:
             error = {"type": "Cancelled", "message": "cancelled between two steps"}
-            return ledger.settle(claim, RunStatus.CANCELLED, error=error, lines=lines, inside=inside)
+            return end(RunStatus.CANCELLED, error=error)
         case Drained():
             ledger.retried(lambda: ledger.record_steps(claim, lines))
             return ledger.hand_over(claim)
         case Failed() as failed:
-            return ledger.settle(claim, RunStatus.FAILED, error=failed.error, lines=lines, inside=inside)
+            return end(RunStatus.FAILED, error=failed.error)
         case Lost():
             return None

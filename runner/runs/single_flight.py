@@ -1,4 +1,4 @@
-"""Single flight: of all runs that need one cached value at the same time, one computes it (P5).
+"""Single flight: of all runs that need one cached value at the same time, one computes it (P5, R21).
 
 LangGraph looks for the values of a step's nodes once, before it begins. Whoever has found nothing comes here when
 it is about to begin, in its own place (``room``), which a sibling has while it waits. A leader whose own node
@@ -12,10 +12,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from langgraph._internal._constants import CONFIG_KEY_CALL
+from langgraph.cache.base import FullKey
 from langgraph.types import PregelExecutableTask
 
 from holdfast.persistence import DjangoCache
@@ -27,6 +28,9 @@ from holdfast.runner.runs.process import here
 from holdfast.runner.runs.room import current_place
 from holdfast.runner.runs.waiters import waiters
 
+_OF_NODE: Final = 3
+"""Parts of a node's namespace: LangGraph's mark, the function, the node. That of a call has no node."""
+
 _inside: ContextVar[tuple[UUID, ...]] = ContextVar("holdfast_flights", default=())
 """The holders of the flights that the calling code computes for."""
 
@@ -37,14 +41,41 @@ def covers(cache: object) -> bool:
     return attempt is not None and isinstance(cache, DjangoCache) and cache.alias == attempt.alias
 
 
+def key_of(task: PregelExecutableTask, cache: object) -> FullKey:
+    """Where a cached task's value stands in the cache of its graph.
+
+    Under LangGraph's own key, but of a node in a subgraph whose function has no name of its own (an async one, a
+    partial, a closure) that would be another subgraph's, too: there it ends with the way to the subgraph.
+    """
+    assert task.cache_key is not None  # asked for cached tasks only
+    namespace, key = task.cache_key.ns, task.cache_key.key
+    if len(namespace) == _OF_NODE and covers(cache):
+        code = namespace[1]
+        around = task.config["metadata"]["langgraph_checkpoint_ns"].split("|")[:-1]
+        if around and ("<" in code or code == "__dynamic__"):
+            key = "/".join([key, *(name.partition(":")[0] for name in around)])
+    return namespace, key
+
+
 def passenger(attempt: Attempt, task: PregelExecutableTask, configurable: dict[str, Any]) -> Passenger | None:
-    """The cached task that is about to begin, with its flight; None if its cache is not in the run's own database."""
+    """The cached task that is about to begin, with its flight.
+
+    None if its cache is not in the run's own database, and for a value that lives for no time: those who wait
+    would compute it one after the other.
+    """
     # Of the loop that executes the task: a subgraph may have been compiled with a cache of its own.
     cache = configurable[CONFIG_KEY_CALL].keywords["schedule_task"].__self__.cache
     if task.cache_key is None or not covers(cache):
         return None
-    key = (task.cache_key.ns, task.cache_key.key)
-    flight = Flight(cache=cache, key=key, ttl=task.cache_key.ttl, fence=attempt.fence, inside=_inside.get())
+    if task.cache_key.ttl is not None and task.cache_key.ttl <= 0:
+        return None
+    flight = Flight(
+        cache=cache,
+        key=key_of(task, cache),
+        ttl=task.cache_key.ttl,
+        fence=attempt.fence,
+        inside=_inside.get(),
+    )
     return Passenger(flight=flight, task=task, attempt=attempt, place=current_place())
 
 

@@ -17,8 +17,8 @@ from holdfast.errors import ConfigurationError
 from holdfast.per_process import PerProcess
 from holdfast.persistence import ledger
 from holdfast.persistence.connections import pool
-from holdfast.persistence.history import thin_ended
 from holdfast.persistence.ids import ThreadId
+from holdfast.persistence.retention.history import thin_ended
 
 logger = logging.getLogger("holdfast.retention")
 

@@ -18,11 +18,14 @@ from langgraph.types import StateSnapshot
 
 from holdfast.errors import InvalidInputError, ThreadBusyError, ThreadNotFoundError
 from holdfast.graphs import registry
-from holdfast.persistence import DjangoSaver, ledger
-from holdfast.persistence.ids import ThreadId, parse_thread_id
+from holdfast.graphs.spec import GraphSpec
+from holdfast.persistence import DjangoSaver, backends, codec, ledger
+from holdfast.persistence.backends import GuardedSaver, threads
+from holdfast.persistence.ids import ThreadId, parse_run_id, parse_thread_id
 from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.records import Run
 from holdfast.runner import dispatch
+from holdfast.runner.runs import places
 
 
 def state(thread_id: str, *, checkpoint_id: str | None = None) -> StateSnapshot:
@@ -46,10 +49,11 @@ def update_state(thread_id: str, values: Any, *, as_node: str | None = None) -> 
     thread = parse_thread_id(thread_id)
     with _alone(thread):
         holder = ledger.holder(thread)
+        graph = _graph(thread)
         if holder is not None:
-            _refuse_unless_waiting(thread, holder)
+            _refuse_unless_waiting(thread, holder, graph.checkpointer)
         try:
-            written = _graph(thread).update_state(_config(thread, None, holder), values, as_node=as_node)
+            written = graph.update_state(_config(thread, None, holder), values, as_node=as_node)
         except InvalidUpdateError as error:
             raise InvalidInputError(
                 f"Thread {thread!r} refuses the update: {error}.", field="values"
@@ -75,7 +79,11 @@ def fork(thread_id: str, checkpoint_id: str, *, new_thread_id: str | None = None
     with _alone(source):
         if (holder := ledger.holder(source)) is not None:
             raise _busy(source, holder, f"is {holder.status}")
-        made, copied = ledger.fork_thread(source, checkpoint_id, target)
+        if ledger.backend_of(source) is None:
+            made, copied = ledger.fork_thread(source, checkpoint_id, target)
+        else:
+            saver: Any = _graph(source).checkpointer
+            made, copied = threads.fork(saver, source, checkpoint_id, target, ledger.new_thread_elsewhere)
         if not made:
             raise ThreadBusyError(
                 f"Thread {target!r} exists already; a fork makes a new one.", thread_id=target, run_id=None
@@ -100,10 +108,15 @@ def _alone(thread_id: ThreadId) -> Iterator[None]:
         yield
 
 
-def _refuse_unless_waiting(thread_id: ThreadId, holder: Run) -> None:
+def _refuse_unless_waiting(thread_id: ThreadId, holder: Run, saver: Any) -> None:
     if holder.status is not RunStatus.INTERRUPTED:
         raise _busy(thread_id, holder, f"is {holder.status}")
-    if obstacle := ledger.update_obstacle(thread_id, holder.id):
+    obstacle = (
+        threads.obstacle(saver, thread_id, holder.id)
+        if isinstance(saver, GuardedSaver)
+        else ledger.update_obstacle(thread_id, holder.id)
+    )
+    if obstacle:
         raise _busy(thread_id, holder, f"has {obstacle} that the update would repeat under another id")
 
 
@@ -116,15 +129,29 @@ def _busy(thread_id: ThreadId, holder: Run, why: str) -> ThreadBusyError:
 
 
 def _graph(thread_id: ThreadId) -> Pregel[Any, Any, Any, Any]:
-    if (found := ledger.graph_of(thread_id)) is None:
+    if (found := ledger.graph_of(thread_id) or _graph_of_fork(thread_id)) is None:
         raise ThreadNotFoundError(
             f"No run has used thread {thread_id!r}.", thread_id=thread_id, checkpoint_id=None
         )
     spec = registry.get(*found)
+    places.refuse_moved(spec, thread_id, ledger.backend_of(thread_id))
+    return spec.compile().copy({"checkpointer": places.elsewhere(spec) or _on_django(spec)})
+
+
+def _on_django(spec: GraphSpec) -> DjangoSaver:
     connection = connections[ledger.alias()]
     connection.ensure_connection()
-    saver = DjangoSaver(connection=connection.connection).with_allowlist(spec.allowlist)
-    return spec.compile().copy({"checkpointer": saver})
+    return DjangoSaver(connection=connection.connection, serde=codec.codec(spec.allowlist))
+
+
+def _graph_of_fork(thread_id: ThreadId) -> tuple[str, str] | None:
+    """Of a thread elsewhere that no run has used: the graph of the run that made its newest checkpoint."""
+    for address in backends.known("CHECKPOINTER") if ledger.backend_of(thread_id) else ():
+        for found in backends.open_saver(address).list(threads.config_of(thread_id)):
+            if run_id := found.metadata.get("run_id"):
+                run = ledger.get(parse_run_id(run_id))
+                return run.graph, run.version
+    return None
 
 
 def _config(thread_id: ThreadId, checkpoint_id: str | None, holder: Run | None = None) -> RunnableConfig:

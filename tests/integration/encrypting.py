@@ -11,6 +11,7 @@ import pytest
 from django.db import connection
 
 from holdfast.persistence.connections import connect
+from tests.extras import extra
 
 KEYS = {name: base64.b64encode(bytes([number]) * 32).decode() for number, name in enumerate("abc", 1)}
 
@@ -28,6 +29,14 @@ def tables() -> list[str]:
             " AND relname ~ '^(holdfast_|checkpoint|store)' ORDER BY 1"
         )
         return [str(name) for (name,) in cursor.fetchall()]
+
+
+@pytest.fixture(params=[None, "a"], ids=["clear", "encrypted"])
+def either_way(request: pytest.FixtureRequest, settings: Any) -> None:
+    """The test with values in the clear, and with all of them encrypted."""
+    if request.param:
+        extra("cryptography")
+        settings.HOLDFAST = {**settings.HOLDFAST, **encryption(request.param)}
 
 
 @pytest.fixture

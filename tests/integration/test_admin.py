@@ -267,12 +267,12 @@ def test_a_run_s_page_needs_the_same_queries_whatever_it_did(
     make_step(run, 0)
     make_effect(run)
     boss.get(detail("runrow", run.id))
-    with django_assert_num_queries(6):  # session, user, run, steps, cancel request, effects
+    with django_assert_num_queries(7):  # session, user, run, thread, steps, cancel request, effects
         boss.get(detail("runrow", run.id))
     for number in range(1, 30):
         make_step(run, number)
         make_effect(run)
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         page = boss.get(detail("runrow", run.id)).content.decode()
     assert "node-29" in page
 
@@ -344,6 +344,22 @@ def test_damaged_bytes_break_no_page(boss: Client) -> None:
     assert boss.get(detail("runrow", run.id)).status_code == 200
     assert boss.get(changelist("checkpointview")).status_code == 200
     assert boss.get(detail("checkpointview", CheckpointView.objects.get().key)).status_code == 200
+
+
+def test_a_run_that_failed_names_its_line_and_shows_no_empty_fields(boss: Client) -> None:
+    error = {
+        "type": "KeyError",
+        "message": "'anchor'",
+        "where": "/srv/shop/graphs.py:13, in price",
+        "traceback": "T",
+    }
+    page = boss.get(detail("runrow", make_run(status="failed", error=error).id)).content.decode()
+    assert "at /srv/shop/graphs.py:13, in price" in page
+    for absent in ("questions_asked", "result_value", "context_value", "metadata_text", "idempotency_key"):
+        assert f"field-{absent}" not in page
+    page = boss.get(detail("runrow", make_run(idempotency_key="key-8").id)).content.decode()
+    assert "key-8" in page
+    assert "field-error_text" not in page
 
 
 def test_large_values_are_cut(boss: Client) -> None:

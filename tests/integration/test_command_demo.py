@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -62,6 +64,31 @@ def test_p3_p4_the_story_is_told_and_holds(bare: dict[str, str], documents: Path
         if str(published.parent) in " ".join(p.info["cmdline"] or [])
     ]
     assert held == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_demo_that_is_broken_off_leaves_no_process_behind(
+    bare: dict[str, str], documents: Path, number: signal.Signals, code: int
+) -> None:
+    process = subprocess.Popen([*COMMAND, str(documents)], env=bare, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while "enqueued run" not in process.stdout.readline():  # by then both workers are there
+        assert process.poll() is None
+    assert len(_of(bare)) > 3
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == code
+    assert _of(bare) == []
+
+
+def _of(env: dict[str, str]) -> list[psutil.Process]:
+    """The processes that live in the demo's home."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("HOLDFAST_HOME", "").startswith(env["HOLDFAST_HOME"]):
+                found.append(process)
+    return found
 
 
 @pytest.mark.parametrize(

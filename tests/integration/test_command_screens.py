@@ -103,7 +103,7 @@ def test_a_failed_run_names_its_line_and_what_to_do(
     assert f"holdfast retry {failed.id}" in shell("show", str(failed.id))
 
 
-@pytest.mark.parametrize("arguments", [("runs",), ("show", "{id}"), ("enqueue", "--help"), ("show", "x")])
+@pytest.mark.parametrize("arguments", [("runs",), ("show", "{id}"), ("enqueue", "--help")])
 def test_no_color_takes_bold_and_dim_away_too(failed: Any, arguments: tuple[str, ...]) -> None:
     command = [argument.format(id=failed.id) for argument in arguments]
 
@@ -119,8 +119,7 @@ def test_an_answer_that_is_no_json_is_told_how_to_be_one(shell: Shell) -> None:
     run = holdfast.enqueue("approval", REQUEST)
     run_now(run)
     shell("resume", str(run.id), "it's fine", code=2)
-    hint = " ".join(shell.stderr.replace("│", " ").split()).partition("for plain text: ")[2]
-    option, answer = shlex.split(hint.partition(" ╰")[0])
+    option, answer = shlex.split(shell.stderr.partition("for plain text: ")[2])
     assert (option, answer) == ("--text", "it's fine")
     shell("resume", str(run.id), option, answer)
     asked = run_now(run.id).questions[0].value["unclear"]

@@ -15,11 +15,11 @@ from typing_extensions import TypedDict
 
 import holdfast
 from holdfast.persistence import DjangoSaver, ledger
-from holdfast.persistence import history as module
 from holdfast.persistence.connections import connect, pool
-from holdfast.persistence.history import thin_ended
 from holdfast.persistence.models import Checkpoint, CheckpointBlob, CheckpointWrite, RunRow
+from holdfast.persistence.retention import history as module
 from holdfast.persistence.retention import prune
+from holdfast.persistence.retention.history import thin_ended
 from holdfast.runner.runs import attend, sweep
 from holdfast.runner.runs.process import here
 from holdfast.runner.runs.thinning import thin_now

@@ -25,6 +25,7 @@ from holdfast.persistence.node_cache.keys import digests, slot
 from holdfast.persistence.node_cache.tally import tally
 from holdfast.persistence.sql import query
 from tests.integration.attempts import claim, execute
+from tests.integration.encrypting import encryption
 from tests.integration.test_effects_keyed import State
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -207,3 +208,29 @@ def test_a_graph_and_a_task_use_it_and_each_hit_is_told() -> None:
     assert ran == ["node", "task"]
     assert len(hits) == 2
     assert any("summarise" in hit for hit in hits)
+
+
+def test_encrypted_entries_and_plain_ones_are_read_together_and_a_lost_key_counts_as_missing(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = DjangoCache[Any]()
+    keys = [(("ns",), f"k{number}") for number in range(30)]
+    for part, active in ((slice(0, 10), None), (slice(10, 20), "a"), (slice(20, 30), "b")):
+        settings.HOLDFAST = encryption(active)
+        cache.set({key: ([("note", f"word {key[1]}")], None) for key in keys[part]})
+    stored = {entry.key: bytes(entry.value) for entry in NodeCacheEntry.objects.all()}
+    assert {name for name, value in stored.items() if b"word" in value} == {key[1] for key in keys[:10]}
+    assert cache.get(keys) == {key: [("note", f"word {key[1]}")] for key in keys}
+    settings.HOLDFAST = encryption("a", "a")
+    assert sorted(cache.get(keys)) == sorted(keys[:20])
+    assert sum("is not used" in line for line in caplog.messages) == 10
+
+
+def test_p12_an_encrypted_entry_opens_for_no_other_graph(settings: Any) -> None:
+    settings.HOLDFAST = encryption("a")
+    for version, value in (("orders", 1), ("bank", 2)):
+        DjangoCache[Any](version=version).set({A: (value, None)})
+    stolen = NodeCacheEntry.objects.get(version="bank")
+    NodeCacheEntry.objects.filter(version="orders").update(value=stolen.value, type=stolen.type)
+    assert DjangoCache[Any](version="orders").get([A]) == {}
+    assert DjangoCache[Any](version="bank").get([A]) == {A: 2}

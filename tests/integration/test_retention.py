@@ -18,7 +18,7 @@ from holdfast.persistence import DjangoCache, DjangoSaver
 from holdfast.persistence.connections import connect
 from holdfast.persistence.models import Effect, Entry, NodeCacheEntry, NodeFlight, RunRow, Step, Thread
 from holdfast.persistence.retention import PruneReport, prune
-from holdfast.persistence.thread_look import checkpoint_time
+from holdfast.persistence.retention.thread_look import checkpoint_time
 from tests.integration.threads import DAY, State, config, counts, graph, keep, run_row, talk
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_other_checkpoints")]

@@ -16,10 +16,10 @@ from langgraph.types import Command, interrupt
 import holdfast
 from holdfast.conf import Retention
 from holdfast.persistence import DjangoSaver, ledger
-from holdfast.persistence import retention as module
 from holdfast.persistence.connections import connect
 from holdfast.persistence.models import Checkpoint, Entry, RunRow
 from holdfast.persistence.retention import PruneReport, prune
+from holdfast.persistence.retention import pruning as module
 from holdfast.runner.runs import sweep
 from holdfast.testing import run_now
 from tests.acceptance.journal.pages import notes, page
@@ -166,7 +166,7 @@ def test_r20_a_run_that_enters_between_look_and_deletion_finds_where_it_began(
     graph = looping(ask_at=9).copy({"checkpointer": DjangoSaver(fence=attempt.fence)})
     marked = {**config("t"), "recursion_limit": 10 * STEPS}
     marked["configurable"]["run_id"] = str(attempt.run_id)
-    original = module._Pruning._prune_thread
+    original = module.Pruning._prune_thread
 
     def enters_first(pruning: Any, look: Any) -> PruneReport:
         if not Entry.objects.filter(run_id=attempt.run_id).exists():
@@ -176,7 +176,7 @@ def test_r20_a_run_that_enters_between_look_and_deletion_finds_where_it_began(
             assert roots("t") > 9
         return original(pruning, look)
 
-    monkeypatch.setattr(module._Pruning, "_prune_thread", enters_first)
+    monkeypatch.setattr(module.Pruning, "_prune_thread", enters_first)
     prune(TIGHT)
     left = Checkpoint.objects.filter(thread_id="t", checkpoint_ns="").order_by("checkpoint_id")
     assert left[0].checkpoint_id == began_on

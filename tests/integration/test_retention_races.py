@@ -12,10 +12,10 @@ import pytest
 from django.db import connection
 
 from holdfast.persistence import DjangoSaver
-from holdfast.persistence import retention as module
 from holdfast.persistence.connections import Connection, connect
 from holdfast.persistence.models import RunRow, Thread
 from holdfast.persistence.retention import PruneReport, prune
+from holdfast.persistence.retention import pruning as module
 from tests.integration.attempts import claim
 from tests.integration.threads import DAY, config, counts, graph, keep, run_row, talk
 
@@ -70,8 +70,8 @@ class Paused:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, after: str) -> None:
         self.reached, self.go_on = threading.Event(), threading.Event()
-        paused, original = self, module._Pruning._prune_thread
-        look = module._Pruning._look
+        paused, original = self, module.Pruning._prune_thread
+        look = module.Pruning._look
 
         def stop() -> None:
             if not paused.reached.is_set():
@@ -90,8 +90,8 @@ class Paused:
                 stop()
             return report
 
-        monkeypatch.setattr(module._Pruning, "_look", after_look)
-        monkeypatch.setattr(module._Pruning, "_prune_thread", after_delete)
+        monkeypatch.setattr(module.Pruning, "_look", after_look)
+        monkeypatch.setattr(module.Pruning, "_prune_thread", after_delete)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -118,7 +118,7 @@ def test_r20_a_run_enqueued_between_candidate_and_lock_saves_its_thread(
     talk(graph(), "t", 3)
     before = counts()
     at_hours(48)
-    look = module._Pruning._look
+    look = module.Pruning._look
     looks: list[int] = []
 
     def enqueue_after_the_first(pruning: Any, ids: list[str]) -> Any:
@@ -128,7 +128,7 @@ def test_r20_a_run_enqueued_between_candidate_and_lock_saves_its_thread(
             run_row("t", "queued")
         return found
 
-    monkeypatch.setattr(module._Pruning, "_look", enqueue_after_the_first)
+    monkeypatch.setattr(module.Pruning, "_look", enqueue_after_the_first)
     assert prune(keep(max_age=DAY)) == PruneReport(skipped=1)
     assert counts() == before
 
@@ -219,7 +219,7 @@ def test_r20_a_prune_that_is_killed_loses_nothing_but_its_last_thread(
         talk(compiled, f"t{i}", 1)
     whole = counts()
     at_hours(48)
-    original = module._Pruning._prune_thread
+    original = module.Pruning._prune_thread
     calls: list[int] = []
 
     def die(pruning: Any, look: Any) -> PruneReport:
@@ -230,7 +230,7 @@ def test_r20_a_prune_that_is_killed_loses_nothing_but_its_last_thread(
         return report
 
     with monkeypatch.context() as patch:
-        patch.setattr(module._Pruning, "_prune_thread", die)
+        patch.setattr(module.Pruning, "_prune_thread", die)
         with pytest.raises(Exception, match="closed"):
             prune(ALL)
     assert counts()["checkpoints"] == whole["checkpoints"] * 2 // 3

@@ -129,6 +129,16 @@ def test_p11_the_door_is_shut_to_nonsense(
     assert nothing_written()
 
 
+@pytest.mark.parametrize(
+    ("request_", "says"), [({"graf": "journal"}, "has no 'graf'"), ({}, "key 'graph'"), (5, "key 'graph'")]
+)
+def test_p11_a_request_that_is_none_is_told_by_its_place(request_: Any, says: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"Request 1 of enqueue_many .*{says}") as refused:
+        holdfast.enqueue_many([{"graph": "journal", "input": page("good")}, request_])
+    assert refused.value.field == "requests.1"
+    assert nothing_written()
+
+
 @pytest.mark.parametrize("ask", [holdfast.get, holdfast.cancel, holdfast.retry, holdfast.wait, _answer])
 def test_p11_requests_about_no_run_are_told_so(ask: Callable[[str], object]) -> None:
     with pytest.raises(RunNotFoundError, match=NOBODY):

@@ -177,3 +177,35 @@ def test_two_graphs_do_not_take_each_others_values_where_langgraph_cannot_tell_t
         assert run_now(holdfast.enqueue(f"{name}.{model}", {})).result["counts"] == [model]
     assert sorted(NodeCacheEntry.objects.values_list("hits", "misses")) == [(1, 1), (1, 1)]
     assert NodeCacheEntry.objects.values("namespace", "key").distinct().count() == 1
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_two_subgraphs_do_not_take_each_others_values_either(asynchronous: bool) -> None:
+    ran: list[int] = []
+
+    def agent(model: int) -> Any:
+        def node(state: Seen) -> Seen:
+            ran.append(model)
+            return {"counts": [model]}
+
+        async def anode(state: Seen) -> Seen:
+            return node(state)
+
+        graph = StateGraph(Seen)
+        policy: CachePolicy[Any] = CachePolicy(key_func=lambda _: "same")
+        graph.add_node("generate", anode if asynchronous else node, cache_policy=policy)
+        graph.add_edge(START, "generate")
+        return graph.compile()
+
+    def build() -> Any:
+        graph = StateGraph(Seen)
+        for model, name in enumerate(("reader", "writer")):
+            graph.add_node(name, agent(model))
+        return graph.add_edge(START, "reader").add_edge("reader", "writer")
+
+    name = f"agents-{uuid.uuid4().hex}"
+    registry.register(name)(build)
+    results = [run_now(holdfast.enqueue(name, {})).result["counts"] for _ in range(2)]
+    assert results[0] == results[1]
+    assert (results[0][0], results[0][-1], ran) == (0, 1, [0, 1])
+    assert sorted(NodeCacheEntry.objects.values_list("hits", "misses")) == [(1, 1), (1, 1)]

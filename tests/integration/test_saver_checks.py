@@ -25,6 +25,7 @@ def test_a_healthy_project_has_nothing_to_report() -> None:
         ({"SWEEP": -1}, "holdfast.E001"),
         ({"LEASE": float("nan")}, "holdfast.E001"),
         ({"QUEUE": 3}, "holdfast.E001"),
+        ({"COMMIT": "off"}, "holdfast.E001"),
         ({"RETENTION": {"keep": 3}}, "holdfast.E001"),
         ({"RETENTION": {"max_age": "30 days"}}, "holdfast.E001"),
     ],
@@ -38,6 +39,7 @@ def test_settings_of_every_type_are_read(settings: Any) -> None:
     settings.HOLDFAST = {
         "LEASE": 20,
         "QUEUE": None,
+        "COMMIT": "relaxed",
         "SERIALIZABLE": ["uuid.UUID"],
         "RETENTION": {"max_age": None, "keep_last": 3, "orphans": False},
     }

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -65,6 +66,20 @@ def test_options_of_the_alias_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert row == ("pg_catalog,public", "pg_monitor", "holdfast")
     assert conninfo("default")["sslmode"] == "prefer"
     assert conninfo("default")["prepare_threshold"] == 0
+
+
+def test_an_alias_may_be_a_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    target = connections["default"].settings_dict
+    file = tmp_path / "services"
+    given = {"dbname": target["NAME"], "host": target["HOST"], "port": target["PORT"], "user": target["USER"]}
+    file.write_text("[ours]\n" + "".join(f"{key}={value}\n" for key, value in given.items() if value))
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+    monkeypatch.setenv("PGPASSWORD", target["PASSWORD"] or "")
+    for key in ("NAME", "HOST", "PORT", "USER", "PASSWORD"):
+        monkeypatch.setitem(target, key, "")
+    monkeypatch.setitem(target, "OPTIONS", {"service": "ours"})
+    with connect("default") as connection:
+        assert connection.execute("SELECT current_database()").fetchone() == (given["dbname"],)
 
 
 def test_behind_a_pooler_nothing_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,9 @@ from holdfast.persistence.connections import connect
 from holdfast.persistence.models import Checkpoint, CheckpointBlob, CheckpointWrite
 from holdfast.persistence.saver.statements import Statements
 from tests.integration.claims import a_checkpoint, config_for, wait_until_blocked
+from tests.integration.encrypting import either_way
+
+__all__ = ["either_way"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -115,6 +118,7 @@ def test_the_history_of_several_channels_is_one_query(monkeypatch: pytest.Monkey
     assert asked == ["saver_delta_history"]
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("turn_count", [1, 2, 3, 4, 5, 12])
 def test_p10_prune_keeps_what_the_value_of_the_latest_checkpoint_is_rebuilt_from(turn_count: int) -> None:
     saver, thread_id = DjangoSaver(), str(uuid4())
@@ -133,6 +137,7 @@ def test_p10_prune_keeps_what_the_value_of_the_latest_checkpoint_is_rebuilt_from
     assert turns(saver, thread_id, 5) == turns(saver, twin, 5)
 
 
+@pytest.mark.usefixtures("either_way")
 def test_p10_prune_keeps_the_history_of_a_channel_that_is_no_delta_channel_any_more() -> None:
     saver, thread_id = DjangoSaver(), str(uuid4())
     turns(saver, thread_id, 3)
@@ -144,6 +149,7 @@ def test_p10_prune_keeps_the_history_of_a_channel_that_is_no_delta_channel_any_m
     assert values(saver, thread_id, Plain) == expected
 
 
+@pytest.mark.usefixtures("either_way")
 def test_p10_prune_goes_up_to_an_overwrite_and_no_further() -> None:
     saver, thread_id = DjangoSaver(), str(uuid4())
     turns(saver, thread_id, 2)
@@ -153,6 +159,7 @@ def test_p10_prune_goes_up_to_an_overwrite_and_no_further() -> None:
     assert values(saver, thread_id)["numbers"] == [1]
 
 
+@pytest.mark.usefixtures("either_way")
 def test_p10_deleting_a_run_leaves_what_later_checkpoints_are_rebuilt_from() -> None:
     saver, thread_id = DjangoSaver(), str(uuid4())
     for run in ("a", "b"):
@@ -166,6 +173,7 @@ def test_p10_deleting_a_run_leaves_what_later_checkpoints_are_rebuilt_from() -> 
         assert not model.objects.filter(thread_id=thread_id).exists()
 
 
+@pytest.mark.usefixtures("either_way")
 def test_p10_a_thread_that_only_javascript_marked_loses_nothing() -> None:
     """LangGraph.js does not say which channels are DeltaChannels: whatever has no value may be one."""
     saver, thread_id = DjangoSaver(), str(uuid4())

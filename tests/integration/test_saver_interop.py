@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import operator
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.channels import DeltaChannel
 from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.postgres import PostgresSaver
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import TASKS
 from langgraph.graph import START, StateGraph
@@ -24,7 +26,7 @@ from langgraph.types import Command, Interrupt, Send, interrupt
 from psycopg.rows import dict_row
 
 from holdfast.errors import TypeNotAllowedError
-from holdfast.persistence import DjangoSaver
+from holdfast.persistence import AsyncDjangoSaver, DjangoSaver
 from holdfast.persistence.codec.strict import Codec
 from holdfast.persistence.connections import close_pools, conninfo
 from tests.integration.claims import a_checkpoint, chain, claim, config_for
@@ -44,7 +46,7 @@ def stock() -> Iterator[PostgresSaver]:
 
 
 def both(
-    stock: PostgresSaver, ours: DjangoSaver, way: str
+    stock: BaseCheckpointSaver[str], ours: DjangoSaver, way: str
 ) -> tuple[BaseCheckpointSaver[str], BaseCheckpointSaver[str]]:
     return (stock, ours) if way == "stock first" else (ours, stock)
 
@@ -83,6 +85,38 @@ def test_p3_a_run_that_one_saver_began_is_continued_by_the_other(stock: Postgres
     fails = False
     result = builder.compile(checkpointer=second).invoke(None, config, durability="sync")
     assert result == {"items": ["n0", "n1", "n2", "n3"], "count": 4}
+    assert executed == [0, 1, 2, 2, 3]
+
+
+@ways
+def test_p3_the_async_saver_of_either_continues_what_the_others_began(way: str) -> None:
+    fence = claim()
+    executed: list[int] = []
+    fails = True
+
+    def hook(step: int) -> None:
+        executed.append(step)
+        if step == 2 and fails:
+            raise Stop
+
+    async def both_parts() -> Any:
+        nonlocal fails
+        opened = await psycopg.AsyncConnection.connect(
+            **conninfo("default"), autocommit=True, row_factory=dict_row
+        )
+        async with opened as connection:
+            stock = AsyncPostgresSaver(connection)
+            await stock.setup()
+            first, second = both(stock, AsyncDjangoSaver(fence=fence), way)
+            builder, config = chain(4, hook), config_for(fence.thread_id)
+            with pytest.raises(Stop):
+                await builder.compile(checkpointer=first).ainvoke(
+                    {"items": [], "count": 0}, config, durability="sync"
+                )
+            fails = False
+            return await builder.compile(checkpointer=second).ainvoke(None, config, durability="sync")
+
+    assert asyncio.run(both_parts()) == {"items": ["n0", "n1", "n2", "n3"], "count": 4}
     assert executed == [0, 1, 2, 2, 3]
 
 

@@ -667,6 +667,20 @@ def test_a_node_that_asks_ends_its_lead() -> None:
     assert not NodeCacheEntry.objects.exists()
 
 
+def test_values_that_live_for_no_time_are_computed_side_by_side() -> None:
+    busy = Busy()
+    graph = one_node(busy, of("same", ttl=0))
+    with threads(2) as pool:
+        runs = [pool.submit(go, graph, None, claim()) for _ in range(2)]
+        busy.wait_begun()
+        busy.wait_begun()
+        busy.let_go.set()
+        for run in runs:
+            run.result(PATIENCE)
+    assert busy.count == 2
+    assert not NodeFlight.objects.exists()
+
+
 def test_outside_of_runs_nobody_flies() -> None:
     seen: list[int] = []
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from holdfast.runner.site.flower import guarded
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ("migrate", "web", "worker", "beat", "flower")
@@ -20,7 +25,7 @@ def services() -> dict[str, dict[str, Any]]:
 
 
 def test_all_parts_are_there(services: dict[str, dict[str, Any]]) -> None:
-    assert set(services) == {"postgres", "rabbitmq", "redis", *SITE}
+    assert set(services) == {"postgres", "rabbitmq", "redis", "mongodb", *SITE}
     assert "pgvector" in services["postgres"]["image"]
 
 
@@ -82,3 +87,36 @@ def test_the_build_context_holds_what_the_dockerfile_copies() -> None:
 def test_the_procfile_starts_the_same_parts() -> None:
     lines = (ROOT / "Procfile").read_text().splitlines()
     assert {line.split(":", 1)[0] for line in lines} == {"release", "web", "worker", "beat", "flower"}
+
+
+def test_a_first_process_that_handles_no_signal_still_stops_at_once(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    assert all(services[name]["init"] is True for name in SITE)
+
+
+@pytest.mark.parametrize(
+    ("argv", "environment", "closed"),
+    [
+        (["flower", "--port=5555"], {}, False),
+        (["flower", "--port=5555"], {"FLOWER_BASIC_AUTH": ""}, False),
+        (["flower", "--address=0.0.0.0"], {}, False),
+        (["flower", "--basic_auth="], {}, False),
+        (["flower", "--port=5555"], {"FLOWER_BASIC_AUTH": "user:password"}, True),
+        (["flower", "--basic-auth=user:password"], {}, True),
+        (["flower", "--address=127.0.0.1"], {}, True),
+    ],
+)
+def test_flower_is_closed_or_on_loopback(argv: list[str], environment: dict[str, str], closed: bool) -> None:
+    assert guarded(argv, environment) is closed
+
+
+def test_flower_without_a_password_says_how_to_set_one_and_serves_nothing() -> None:
+    line = next(line for line in (ROOT / "Procfile").read_text().splitlines() if line.startswith("flower:"))
+    command = line.partition(":")[2].replace("python", sys.executable, 1)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FLOWER_")}
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "FLOWER_BASIC_AUTH" in done.stderr

@@ -16,6 +16,7 @@ from langgraph.graph import START, StateGraph
 
 from holdfast.errors import GraphDefinitionError, UnknownGraphError
 from holdfast.graphs import registry
+from holdfast.graphs.discovery import Discovery, discover
 
 
 class State(TypedDict, total=False):
@@ -33,7 +34,7 @@ def build() -> Any:
 def own_table(monkeypatch: pytest.MonkeyPatch) -> None:
     registry.all()  # what is discovered for good is discovered into the real table
     monkeypatch.setattr(registry, "_specs", {})
-    monkeypatch.setattr(registry, "_discovery", registry._Discovery())
+    monkeypatch.setattr(registry, "_discovery", Discovery())
 
 
 @pytest.fixture
@@ -185,6 +186,12 @@ def test_history_says_how_many_checkpoints_stay(given: Any, kept: int | None) ->
     assert registry.get("g").history == kept
 
 
+@pytest.mark.parametrize("commit", ["off", True, 1, ["relaxed"]])
+def test_p11_an_impossible_commit_is_refused(commit: Any) -> None:
+    with pytest.raises(GraphDefinitionError, match="commit"):
+        registry.register("g", commit=commit)
+
+
 @pytest.mark.parametrize("history", [0, -1, 2**15, True, 1.5, None, "newest", ["all"]])
 def test_p11_an_impossible_history_is_refused(history: Any) -> None:
     with pytest.raises(GraphDefinitionError, match="history"):
@@ -224,7 +231,7 @@ def test_an_app_without_graphs_is_skipped_and_one_with_is_found(app: Path) -> No
     write(app / "shop" / "__init__.py")
     write(app / "shop" / "graphs.py", GRAPHS.format(name="orders"))
     write(app / "single.py")
-    registry.discover(["plain", "shop", "single"])
+    discover(["plain", "shop", "single"])
     assert registry.get("orders").module == "shop.graphs"
 
 
@@ -234,7 +241,7 @@ def test_graphs_may_be_a_package_and_an_app_may_be_called_graphs(app: Path) -> N
     write(app / "store" / "graphs" / "orders.py", GRAPHS.format(name="store-orders"))
     write(app / "elsewhere" / "graphs" / "__init__.py")
     write(app / "elsewhere" / "graphs" / "graphs.py", GRAPHS.format(name="own"))
-    registry.discover(["store", "elsewhere.graphs"])
+    discover(["store", "elsewhere.graphs"])
     assert {spec.name: spec.module for spec in registry.all()} == {
         "store-orders": "store.graphs.orders",
         "own": "elsewhere.graphs.graphs",

@@ -12,6 +12,9 @@ from holdfast.conf import Retention
 UNFENCED_QUIET: Final = timedelta(hours=1)
 """How long a thread must not have been written without a fence before anything of it is deleted."""
 
+LATELY: Final = timedelta(days=2)
+"""How far back the last night but one is, at most: what ran before has been thinned."""
+
 _GREGORIAN = datetime(1582, 10, 15, tzinfo=UTC)  # RFC 9562, 5.1: where the time of a UUIDv6 begins
 
 
@@ -29,6 +32,8 @@ class ThreadLook:
     unfinished: bool
     last_run: datetime | None
     oldest_end: datetime | None
+    backend: str | None = None
+    """Where its checkpoints are, as it may be shown; None: in Django's database."""
 
     @property
     def written_at(self) -> datetime | None:
@@ -50,11 +55,17 @@ class ThreadLook:
 
     def expired(self, policy: Retention) -> bool:
         """Whether the whole thread goes: nothing has happened on it for max_age."""
-        if policy.max_age is None or (self.newest is None and self.has_runs):
+        if policy.max_age is None or (self.newest is None and self.has_runs and self.backend is None):
             return False
         times = [at for at in (self.written_at, self.last_run) if at is not None]
         last = max(times, default=self.created_at or self.now)
         return last < self.now - timedelta(seconds=policy.max_age)
+
+    def too_long_elsewhere(self, policy: Retention) -> bool:
+        """Whether runs have added to it lately, and of its past nothing is wanted; other savers know no number."""
+        if self.backend is None or policy.keep_last != 1 or self.unfinished or self.last_run is None:
+            return False
+        return self.last_run > self.now - LATELY
 
     def too_long(self, policy: Retention) -> bool:
         return policy.keep_last is not None and self.roots > policy.keep_last
@@ -65,7 +76,12 @@ class ThreadLook:
         return self.oldest_end < self.now - timedelta(seconds=policy.run_age)
 
     def work(self, policy: Retention) -> bool:
-        return self.expired(policy) or self.too_long(policy) or self.has_old_runs(policy)
+        return (
+            self.expired(policy)
+            or self.too_long(policy)
+            or self.too_long_elsewhere(policy)
+            or self.has_old_runs(policy)
+        )
 
 
 def checkpoint_time(checkpoint_id: str) -> datetime | None:

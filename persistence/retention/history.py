@@ -19,10 +19,10 @@ from psycopg.rows import class_row
 
 from holdfast.persistence.connections import Connection
 from holdfast.persistence.ids import ThreadId
+from holdfast.persistence.retention.thread_look import UNFENCED_QUIET, checkpoint_time
 from holdfast.persistence.saver.statements import Statements
 from holdfast.persistence.saver.thinning import Thinned, older, thin
 from holdfast.persistence.sql import query
-from holdfast.persistence.thread_look import UNFENCED_QUIET, checkpoint_time
 
 logger = logging.getLogger("holdfast.retention")
 

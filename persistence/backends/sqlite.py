@@ -1,0 +1,65 @@
+"""``sqlite:///relative.db``, ``sqlite:////absolute.db``: files that all processes of one machine share."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from langgraph.cache.sqlite import SqliteCache
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.store.sqlite import SqliteStore
+
+from holdfast.errors import ConfigurationError
+from holdfast.persistence.backends.opening import Opened
+
+BUSY: Final = 30.0
+"""Seconds that a statement waits for another process's transaction."""
+
+
+def is_passing(error: BaseException) -> bool:
+    """Another process writes, for longer than ``BUSY``."""
+    return isinstance(error, sqlite3.OperationalError) and ("locked" in str(error) or "busy" in str(error))
+
+
+def open_checkpointer(address: str) -> Opened:
+    connection = _connect(address)
+    saver = SqliteSaver(connection)
+    saver.setup()
+
+    def threads() -> list[str]:
+        with saver.lock:
+            return [name for (name,) in connection.execute("SELECT DISTINCT thread_id FROM checkpoints")]
+
+    return Opened(value=saver, close=connection.close, is_passing=is_passing, ordered=True, threads=threads)
+
+
+def open_store(address: str) -> Opened:
+    connection = _connect(address, autocommit=True)
+    store = SqliteStore(connection)
+    store.setup()
+    return Opened(value=store, close=connection.close, is_passing=is_passing)
+
+
+def open_cache(address: str) -> Opened:
+    cache = SqliteCache[object](path=path_of(address))
+    return Opened(value=cache, close=cache._conn.close, is_passing=is_passing)
+
+
+def path_of(address: str) -> str:
+    """The file's path. Raises ConfigurationError."""
+    path = address.removeprefix("sqlite://")
+    if not path.startswith("/") or len(path) < 2 or path == "/:memory:":
+        raise ConfigurationError(
+            f"{address!r} names no file: sqlite:///relative.db or sqlite:////absolute/path.db; "
+            "what is to be gone with the process is memory://.",
+            setting=address,
+        )
+    return path[1:]
+
+
+def _connect(address: str, *, autocommit: bool = False) -> sqlite3.Connection:
+    # The saver and the store hold a lock around each use of it.
+    connection = sqlite3.connect(path_of(address), timeout=BUSY, check_same_thread=False)
+    if autocommit:
+        connection.isolation_level = None
+    return connection
