@@ -142,7 +142,7 @@ def finding_line(part: str, verdict: str, detail: str, mend: str) -> Table:
     mark, style = MARKS[verdict]
     line = Table.grid(padding=(0, 1))
     line.add_column(width=1)
-    line.add_column(width=10)
+    line.add_column(width=len("checkpointer"))
     line.add_column()
     line.add_row(Text(mark, style=style), Text(part, style=style), Text(detail))
     if mend:

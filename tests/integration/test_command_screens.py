@@ -83,6 +83,12 @@ def test_of_a_picture_taller_than_the_screen_nothing_stays(capsys: pytest.Captur
     assert "line 11" not in written, "a line that scrolls away cannot be taken back"
 
 
+def test_the_doctor_names_each_part_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+    for part in ("checkpointer", "migrations"):
+        display.console().print(display.finding_line(part, "wrong", "the detail", "the mend"))
+        assert f"{part} " in capsys.readouterr().out
+
+
 def test_what_goes_into_a_pipe_is_not_cut(shell: Shell) -> None:
     run = holdfast.enqueue("approval", REQUEST, thread_id=LONG)
     head, line = shell("runs").splitlines()
