@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from holdfast import keys
 from holdfast.errors import ConfigurationError
@@ -110,23 +110,49 @@ class Settings:
     The environment variable HOLDFAST_MODEL wins."""
 
 
+_ENVIRONMENT: Final = ("HOLDFAST_MODEL", keys.KEYS_VARIABLE, keys.ACTIVE_VARIABLE)
+
+
+class _Reading(NamedTuple):
+    """What was found, and where it was read from. Keys may stand in places that are not seen here."""
+
+    given: dict[str, Any]
+    environment: tuple[str | None, ...]
+    settings: Settings
+
+
 _built: dict[tuple[tuple[str, str], ...], Settings] = {}
+_last: _Reading | None = None
 
 
 def settings() -> Settings:
-    """The settings in force. Raises ConfigurationError; cheap enough to call anywhere."""
-    raw = _raw()
+    """The settings in force. Raises ConfigurationError; cheap enough to call anywhere, some microseconds."""
+    from django.conf import settings as django_settings
+
+    global _last
+    given = getattr(django_settings, "HOLDFAST", {})
+    environment = tuple(map(os.environ.get, _ENVIRONMENT))
+    last = _last  # another thread may put another one there
+    if last is not None and last.given == given and last.environment == environment:
+        return last.settings
+    raw = _raw(given)
     reading = tuple(sorted((name, repr(value)) for name, value in raw.items()))
     found = _built.get(reading)
     if found is None:
         found = _built[reading] = _build(raw)
+    _last = None if "ENCRYPTION" in given else _Reading(_copy(given), environment, found)
     return found
 
 
-def _raw() -> dict[str, Any]:
-    from django.conf import settings as django_settings
+def _copy(value: Any) -> Any:
+    """With the dicts and lists inside, so that one that is changed in place is seen to differ."""
+    if isinstance(value, dict):
+        return {key: _copy(part) for key, part in value.items()}
+    return [_copy(part) for part in value] if isinstance(value, list) else value
 
-    raw = dict(getattr(django_settings, "HOLDFAST", {}))
+
+def _raw(given: dict[str, Any]) -> dict[str, Any]:
+    raw = dict(given)
     if model := os.environ.get("HOLDFAST_MODEL"):
         raw["MODEL"] = model
     # At once, so that no error, log or repr of the settings shows a key.

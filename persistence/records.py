@@ -155,13 +155,13 @@ class Claim:
     token: Token
     entered: bool
     """Whether its input has been applied (R5)."""
-    backend: str | None
-    """Where its thread's checkpoints are, as it may be shown; None: in Django's database, or there are none."""
     stored_config: Any = field(repr=False)
     context: Typed = field(repr=False)
     asked: tuple[Question, ...] = field(repr=False)
     """All that it asked when it was interrupted, also what has been answered since (R7)."""
     answers: Typed | None = field(repr=False)
+    backend: str | None = None
+    """Where its thread's checkpoints are, as it may be shown; None: in Django's database, or there are none."""
     era: datetime | None = None
     """The server's incarnation (R9), where somebody has noted it."""
 

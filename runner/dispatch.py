@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 from celery import Celery, current_app
+from kombu import Queue
 
 from holdfast.conf import settings
 from holdfast.persistence.connections import Statement, run_in_savepoint
@@ -57,6 +58,23 @@ def default_queue(app: Celery | None = None) -> str:
 def recovery_queue(name: str) -> str:
     """The queue that goes ahead of the backlog: every worker that consumes ``name`` consumes it too."""
     return name + RECOVERY_SUFFIX
+
+
+def recovery_queue_of(app: Celery, name: str) -> Queue:
+    """That queue, of the kind that ``name`` has in the project.
+
+    Worker and callers declare it alike: RabbitMQ refuses who names a quorum queue without its type, which is what
+    Celery makes of a queue that it was told nothing of.
+    """
+    plain = app.amqp.queues[name]
+    recovery = recovery_queue(name)
+    return Queue(
+        recovery,
+        exchange=plain.exchange,
+        routing_key=recovery,
+        queue_arguments=plain.queue_arguments,
+        durable=plain.durable,
+    )
 
 
 def ring(bell: Bell) -> bool:
@@ -187,5 +205,5 @@ def _together(producer: Any) -> AbstractContextManager[Any]:
 
 def _destination(app: Celery, bell: Bell) -> dict[str, Any]:
     if bell.recovery:
-        return {"queue": recovery_queue(bell.queue or default_queue(app))}
+        return {"queue": recovery_queue_of(app, bell.queue or default_queue(app))}
     return {} if bell.queue is None else {"queue": bell.queue}

@@ -15,7 +15,6 @@ from typing import Any
 from celery import bootsteps, signals
 from celery.concurrency import get_implementation
 from django.db.backends.signals import connection_created
-from kombu import Queue
 
 from holdfast.errors import ConfigurationError
 from holdfast.graphs import registry
@@ -50,16 +49,7 @@ def _consume_recovery_queues(instance: Any, **_: Any) -> None:
     app = instance.app
     consumed = [name for name in app.amqp.queues.consume_from if not name.endswith(dispatch.RECOVERY_SUFFIX)]
     for name in consumed:
-        plain = app.amqp.queues[name]
-        app.amqp.queues.select_add(
-            Queue(
-                dispatch.recovery_queue(name),
-                exchange=plain.exchange,
-                routing_key=dispatch.recovery_queue(name),
-                queue_arguments=plain.queue_arguments,
-                durable=plain.durable,
-            )
-        )
+        app.amqp.queues.select_add(dispatch.recovery_queue_of(app, name))
     _queues, _default_queue = tuple(consumed), dispatch.default_queue(app)
 
 

@@ -81,6 +81,9 @@ def transfer(
                 dry_run=dry_run,
                 progress=show,
             )
+    except KeyboardInterrupt:
+        errors.print("stopped; the same command goes on from here", style="dim")
+        raise
     finally:
         close_backends()
     if as_json:

@@ -16,7 +16,7 @@ from holdfast.errors import ConfigurationError, InvalidInputError, ThreadBusyErr
 from holdfast.persistence.backends import close_backends, open_saver
 from holdfast.persistence.models import Checkpoint, Effect, RunRow, Thread
 from holdfast.persistence.retention import prune
-from holdfast.runner.management.doctor import _backends
+from holdfast.runner.management.doctor.project import backends as examined
 from holdfast.testing import run_now
 from tests.acceptance.journal.pages import notes, page
 from tests.integration.backend_graphs import Point
@@ -199,7 +199,7 @@ def test_the_admin_and_the_doctor_say_where_the_checkpoints_are(address: str, ad
     for model, key in (("runrow", run.id), ("thread", run.thread_id)):
         page_of = admin_client.get(f"/admin/holdfast_persistence/{model}/{key}/change/")
         assert f"in {address}" in page_of.content.decode()
-    findings = {each.part: each for each in _backends()}
+    findings = {each.part: each for each in examined()}
     assert {part: each.verdict for part, each in findings.items()} == {
         "checkpointer": "ok",
         "store": "ok",
@@ -210,7 +210,7 @@ def test_the_admin_and_the_doctor_say_where_the_checkpoints_are(address: str, ad
 
 def test_the_doctor_tells_of_a_backend_that_cannot_be_opened(settings: Any, tmp_path: Path) -> None:
     settings.HOLDFAST = {**settings.HOLDFAST, "CHECKPOINTER": f"sqlite:///{tmp_path}/no/folder.db"}
-    (finding,) = _backends()
+    (finding,) = examined()
     assert (finding.part, finding.verdict) == ("checkpointer", "wrong")
     assert "unable to open database file" in finding.detail
 

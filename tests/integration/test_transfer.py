@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from langgraph.checkpoint.memory import InMemorySaver
 from typer.testing import CliRunner
 
@@ -22,6 +30,7 @@ from holdfast.runner import transfers
 from holdfast.runner.management.cli import app
 from holdfast.testing import run_now
 from tests.acceptance.journal.pages import notes, page
+from tests.acceptance.waiting import until
 from tests.integration import backend_graphs as _graphs  # noqa: F401 - registers them
 from tests.integration.backend_servers import ELSEWHERE, address, on
 from tests.integration.claims import config_for
@@ -217,3 +226,47 @@ def test_the_command_tells_what_it_did(file: str) -> None:
     assert "there already" in CliRunner().invoke(app, asked).output
     refused = CliRunner().invoke(app, ["transfer", "--from", "memory://", "--to", "django"])
     assert refused.exit_code == 2
+
+
+def test_ctrl_c_stops_the_command_and_the_same_one_goes_on(file: str, tmp_path: Path) -> None:
+    written("a", 40)
+    total = Checkpoint.objects.count()
+    environment = {**os.environ, "PGDATABASE": connection.settings_dict["NAME"]}
+    asked = [
+        sys.executable,
+        "-m",
+        "holdfast.runner.management.command",
+        "transfer",
+        "--from",
+        "django",
+        "--to",
+        file,
+    ]
+    began = subprocess.Popen(
+        asked,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    until(partial(_rows, tmp_path / "other.db"), 30, "the first checkpoint is there")
+    began.send_signal(signal.SIGINT)
+    _, said = began.communicate(timeout=30)
+    assert began.returncode == 130
+    assert "the same command goes on" in said
+    there = _rows(tmp_path / "other.db")
+    assert 0 < there < total
+    done = subprocess.run([*asked, "--json"], env=environment, capture_output=True, text=True, check=True)
+    report = json.loads(done.stdout)
+    assert report["checkpoints"] + report["there"] == total
+    assert _rows(tmp_path / "other.db") == total
+
+
+def _rows(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with closing(sqlite3.connect(path)) as there:
+        try:
+            return int(there.execute("SELECT count(*) FROM checkpoints").fetchone()[0])
+        except sqlite3.OperationalError:  # its tables are not made yet
+            return 0
