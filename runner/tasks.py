@@ -14,8 +14,10 @@ from holdfast.graphs import registry
 from holdfast.persistence import retention
 from holdfast.persistence.ids import parse_run_id
 from holdfast.persistence.models.runs import RunStatus
-from holdfast.runner import dispatch
-from holdfast.runner import worker as _worker  # noqa: F401 - connects the worker's signals
+from holdfast.runner import (
+    dispatch,
+    worker,  # connects the worker's signals
+)
 from holdfast.runner.runs.attend import attend
 
 HANDED_OVER: Final = "handed over"
@@ -37,8 +39,9 @@ def run(run_id: str) -> str:
     """Attend to the bell of one run; says for the worker's log and for Flower what came of it.
 
     Celery calls each delivery a success that did not raise: also one that ended with a question, or did nothing.
-    Raises RunFailedError after a failed run has been settled.
+    Raises RunFailedError after a failed run has been settled, ConfigurationError in a pool that cannot execute.
     """
+    worker.refuse_if_green()
     found = attend(parse_run_id(run_id))
     if found is None:
         return LEFT_ALONE

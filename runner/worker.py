@@ -16,6 +16,7 @@ from celery import bootsteps, signals
 from celery.concurrency import get_implementation
 from django.db.backends.signals import connection_created
 
+from holdfast.errors import ConfigurationError
 from holdfast.graphs import registry
 from holdfast.persistence import backends, ledger
 from holdfast.persistence.backends.address import KINDS
@@ -32,12 +33,19 @@ _queues: tuple[str, ...] = ()
 _default_queue = ""
 _graphs: tuple[tuple[str, str], ...] = ()
 _heartbeat: Heartbeat | None = None
+_green = False
+_GREEN = (
+    "Runs are not executed in a gevent or eventlet pool: a node that computes, or waits in C, stops the heartbeat "
+    "with it, and the run goes to another worker in its midst. "
+)
 
 
 @signals.celeryd_after_setup.connect(weak=False)
 def _consume_recovery_queues(instance: Any, **_: Any) -> None:
     """Each queue that the worker consumes gets its recovery queue beside it (R15)."""
     global _queues, _default_queue
+    if _green:
+        return
     app = instance.app
     consumed = [name for name in app.amqp.queues.consume_from if not name.endswith(dispatch.RECOVERY_SUFFIX)]
     for name in consumed:
@@ -57,7 +65,11 @@ class _Drain(bootsteps.StartStopStep):
 @signals.worker_init.connect(weak=False)
 def _prepare(sender: Any, **_: Any) -> None:
     """Before any fork: the drain pipe, and what children would otherwise each load for themselves."""
-    global _drain_read, _drain_write, _graphs
+    global _drain_read, _drain_write, _graphs, _green
+    _green = get_implementation(sender.pool_cls).is_green
+    if _green:
+        _refuse_green(sender.app)
+        return
     _refuse_memory_beside_children(sender.pool_cls)
     sender.app.steps["worker"].add(_Drain)
     _drain_read, _drain_write = os.pipe()
@@ -70,6 +82,24 @@ def _prepare(sender: Any, **_: Any) -> None:
     _graphs = tuple((spec.name, spec.version) for spec in registry.all())
     gc.collect()
     gc.freeze()  # what is loaded by now stays shared: four children take half the memory (PSS)
+
+
+def _refuse_green(app: Any) -> None:
+    """A green worker of the project's own tasks starts; one for runs ends with the reason (R8)."""
+    queue = dispatch.default_queue(app)
+    if queue in app.amqp.queues.consume_from:
+        raise SystemExit(
+            f"{_GREEN}Start this worker with --pool=prefork or --pool=threads, or, if it is for other tasks only, "
+            f"with -Q and queues other than {queue!r}."
+        )
+
+
+def refuse_if_green() -> None:
+    """Raises ConfigurationError where a run's own queue has led it into a green pool: it stays queued."""
+    if _green:
+        raise ConfigurationError(
+            f"{_GREEN}Let a worker with --pool=prefork or --pool=threads consume its queue.", setting="QUEUE"
+        )
 
 
 def _refuse_memory_beside_children(pool: Any) -> None:
@@ -92,7 +122,7 @@ def _begin_child(**_: Any) -> None:
 @signals.worker_ready.connect(weak=False)
 def _begin_single(sender: Any, **_: Any) -> None:
     """Pools without child processes: this one executes."""
-    if not sender.pool.__class__.__module__.endswith("prefork"):
+    if not _green and not sender.pool.__class__.__module__.endswith("prefork"):
         _begin(replaced=False)
 
 

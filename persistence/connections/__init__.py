@@ -12,6 +12,7 @@ from holdfast.persistence.connections.opening import (
     connect,
     conninfo,
     guard_session,
+    lift_time_limits,
     shares_sessions,
 )
 from holdfast.persistence.connections.orm import (
@@ -50,6 +51,7 @@ __all__ = [
     "is_passing",
     "lending",
     "lending_django",
+    "lift_time_limits",
     "limit_waits",
     "pool",
     "retrying",

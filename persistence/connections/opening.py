@@ -78,6 +78,7 @@ def connect(alias: str, **kw: Any) -> Connection:
             if role:
                 connection.execute(query("session_assume_role"), {"role": role})
             guard_session(connection)
+            lift_time_limits(connection)
             connection.execute(query("session_plain_plans"))
     except BaseException:  # whatever it was, the connection is not left open
         connection.close()
@@ -124,3 +125,9 @@ def guard_session(connection: _HasCursor) -> None:
                 "check": f"{int(limits.LEASE * 1000 / 3)}ms",
             },
         )
+
+
+def lift_time_limits(connection: _HasCursor) -> None:
+    """Let no limit of the role's or the alias's end a statement of ours. Takes psycopg's and Django's connections."""
+    with connection.cursor() as cursor:
+        cursor.execute(query("session_no_time_limits"))

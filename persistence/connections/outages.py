@@ -23,8 +23,8 @@ logger = logging.getLogger("holdfast.connections")
 
 T = TypeVar("T")
 
-# The server is gone, going, not ready, full, or no longer the primary: another attempt may succeed.
-_PASSING_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "25006", "40P01", "40001"})
+# The server is gone, going, not ready, full, without space, or no longer the primary: another attempt may succeed.
+_PASSING_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "53100", "25006", "40P01", "40001"})
 _STALE_PLAN = ("0A000", "cached plan")
 """A migration changed a table under a prepared statement: on a new connection it is planned anew."""
 _IDLED = "25P03"

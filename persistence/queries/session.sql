@@ -18,6 +18,12 @@ SELECT current_setting('default_transaction_isolation'), current_setting('idle_i
 -- Compiling takes longer than any statement of ours does (seen: a tenth of a second).
 SET jit = off;
 
+-- name: session_no_time_limits
+-- What a role limits for the sake of its web requests: a checkpoint of 50 MB takes longer, and so does the wait for
+-- another's lock, and neither is a reason for a run to fail. A worker that hangs is found by its lease.
+SELECT set_config(name, '0', false) FROM pg_settings
+WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout') AND setting <> '0';
+
 -- name: session_heartbeat
 -- The session by which others know a process alive (R9), under the name by which `holdfast doctor` sees that somebody
 -- beats and sweeps.

@@ -19,7 +19,7 @@ from django.db import connections
 from holdfast.conf import settings
 from holdfast.errors import LeaseLostError, OutageError
 from holdfast.persistence import ledger
-from holdfast.persistence.connections import limit_waits
+from holdfast.persistence.connections import lift_time_limits, limit_waits, shares_sessions
 from holdfast.persistence.node_cache.tally import tally
 from holdfast.persistence.records import Beat, Session
 from holdfast.runner.runs import sweep
@@ -135,6 +135,8 @@ class Heartbeat:
         connection = connections[ledger.alias()]
         limit_waits(connection)
         connection.ensure_connection()
+        if not shares_sessions(connection.alias):
+            lift_time_limits(connection)
         self._watch.connection = connection.connection
         session = ledger.open_session()
         if session.pid is None:

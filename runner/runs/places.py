@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from langgraph.pregel import Pregel
 from langgraph.store.base import BaseStore
 
 from holdfast.errors import ConfigurationError
@@ -27,7 +26,7 @@ def of_run(spec: GraphSpec, execution: Execution) -> dict[str, Any]:
     parts: dict[str, Any] = {
         "checkpointer": elsewhere(spec, fence=fence)
         or DjangoSaver(serde=serde, fence=fence, commit=spec.commit),
-        "store": _store(spec, graph, fence),
+        "store": store_of(spec, fence),
     }
     if graph.cache is None:  # a graph's own store or cache may carry its own configuration
         address, on_hit = backends.checked(spec.cache, "CACHE"), execution.timeline.cache_hit
@@ -66,8 +65,10 @@ def guarded(parts: Mapping[str, Any]) -> GuardedSaver | None:
     return saver if isinstance(saver, GuardedSaver) else None
 
 
-def _store(spec: GraphSpec, graph: Pregel[Any, Any, Any, Any], fence: Fence) -> BaseStore:
-    if graph.store is not None:
-        return graph.store.under(fence) if isinstance(graph.store, DjangoStore) else graph.store
+def store_of(spec: GraphSpec, fence: Fence) -> BaseStore:
+    """The store of a run under that fence: the graph's own, if it has one. Raises ConfigurationError."""
+    own = spec.compile().store
+    if own is not None:
+        return own.under(fence) if isinstance(own, DjangoStore) else own
     address = backends.checked(spec.store, "STORE")
     return DjangoStore(fence=fence) if address == DJANGO else backends.open_store(address, fence=fence)

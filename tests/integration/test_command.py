@@ -362,6 +362,14 @@ def test_in_python_too_a_database_that_is_not_migrated_is_one_error(empty: str) 
     assert "could not" not in done.stderr
 
 
+def test_the_doctor_calls_no_database_sound_that_takes_no_writes(empty: str) -> None:
+    done = outside("doctor", "--json", DATABASE_URL=empty, PGOPTIONS="-c default_transaction_read_only=on")
+    (found,) = [finding for finding in json.loads(done.stdout) if finding["part"] == "database"]
+    assert found["verdict"] == "wrong"
+    assert "may only read" in found["detail"]
+    assert "default_transaction_read_only" in found["mend"]
+
+
 def test_the_doctor_calls_no_broker_sound_whose_tables_are_missing(empty: str) -> None:
     done = outside("doctor", "--json", DATABASE_URL=empty)
     found = {finding["part"]: finding for finding in json.loads(done.stdout)}

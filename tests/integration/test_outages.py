@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from threading import Timer
 from typing import Any, TypedDict
 
 import pytest
@@ -14,6 +15,7 @@ from langgraph.graph import START, StateGraph
 import holdfast
 from holdfast.errors import RunFailedError
 from holdfast.graphs import registry
+from holdfast.persistence.connections import connect
 from holdfast.persistence.records import Run
 from holdfast.runner.runs.attend import attend
 from tests.integration.lifecycle import bells
@@ -86,3 +88,23 @@ def test_p9_a_transaction_that_always_breaks_fails_its_run(settings: Any) -> Non
     assert run.status == "failed"
     assert run.error is not None
     assert "broke its transaction again and again" in run.error["message"]
+
+
+_FULL = (
+    """CREATE FUNCTION a_full_disk() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'No space left on device' USING ERRCODE = 'disk_full'; END $$""",
+    "CREATE TRIGGER a_full_disk BEFORE INSERT ON checkpoints EXECUTE FUNCTION a_full_disk()",
+)
+
+
+def test_p1_a_database_without_space_fails_no_run() -> None:
+    with connect("default") as other:
+        for statement in _FULL:
+            other.execute(statement)
+        space = Timer(1.0, lambda: other.execute("DROP FUNCTION a_full_disk CASCADE"))
+        space.start()
+        try:
+            run = _executed(lambda state: {"said": "saved"})
+        finally:
+            space.join()
+    assert (run.status, run.crashes, run.deliveries) == ("succeeded", 0, 1), run.error

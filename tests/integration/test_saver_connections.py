@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -25,7 +26,7 @@ from holdfast.persistence.connections import (
     pool,
     retrying,
 )
-from tests.integration.claims import a_checkpoint, claim, config_for
+from tests.integration.claims import a_checkpoint, claim, config_for, wait_until_blocked
 from tests.servers import PrivatePostgres, private_postgres
 
 __all__ = ["private_postgres"]
@@ -276,3 +277,22 @@ def test_p1_a_migration_beside_a_worker_costs_no_run() -> None:
             retrying("default", lambda own: own.execute("SELECT * FROM migrated", prepare=True).fetchall())
         finally:
             elsewhere.execute("DROP TABLE migrated")
+
+
+def test_p1_the_time_limits_of_a_role_end_no_statement_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    fence = claim()
+    limits = {"options": "-c statement_timeout=100 -c lock_timeout=20"}
+    monkeypatch.setitem(connections["default"].settings_dict, "OPTIONS", limits)
+    saver = DjangoSaver(fence=fence)
+    checkpoint, versions = a_checkpoint(saver, items=["a"], count=1)
+    with pool("default").connection() as connection:
+        pid = backend(connection)
+    with connect("default") as other, ThreadPoolExecutor(1) as writer:
+        with other.transaction():
+            other.execute("SELECT FROM holdfast_run WHERE id = %s FOR UPDATE", (fence.run_id,))
+            writing = writer.submit(
+                saver.put, config_for(fence.thread_id), checkpoint, {"source": "loop", "step": 1}, versions
+            )
+            wait_until_blocked(other, pid)
+            other.execute("SELECT pg_sleep(0.3)")
+        assert writing.result(10)["configurable"]["checkpoint_id"] == checkpoint["id"]

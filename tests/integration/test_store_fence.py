@@ -14,11 +14,13 @@ from langgraph.graph import START, StateGraph
 from langgraph.store.base import GetOp, PutOp, SearchOp
 
 from holdfast.errors import LeaseLostError
+from holdfast.graphs import registry
 from holdfast.persistence import DjangoStore
 from holdfast.persistence.connections import connect, lending
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.ids import new_token
 from holdfast.persistence.models import RunRow, StoreItem
+from holdfast.runner.runs import places
 from tests.integration.claims import State, claim, wait_until_blocked
 from tests.integration.stores import empty_store
 
@@ -132,9 +134,9 @@ def test_a_read_that_prolongs_nothing_leaves_the_runs_row_alone(
             assert DjangoStore(fence=fence).get(("a",), "old") is not None
 
 
-def test_a_store_of_the_graphs_own_is_fenced_too_and_keeps_its_configuration() -> None:
-    from holdfast.runner.runs.execute import _store_for
-
+def test_a_store_of_the_graphs_own_is_fenced_too_and_keeps_its_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def node(state: State) -> dict[str, Any]:
         return {}
 
@@ -143,6 +145,8 @@ def test_a_store_of_the_graphs_own_is_fenced_too_and_keeps_its_configuration() -
     builder.add_node("n", node)
     builder.add_edge(START, "n")
     fence = claim()
-    fenced = _store_for(builder.compile(store=own), fence)
+    monkeypatch.setattr(registry, "_specs", {})
+    registry.register("own-store")(builder.compile(store=own))
+    fenced = places.store_of(registry.get("own-store"), fence)
     assert isinstance(fenced, DjangoStore)
     assert (fenced.fence, fenced.ttl_config, own.fence) == (fence, {"default_ttl": 5}, None)

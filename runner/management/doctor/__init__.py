@@ -25,7 +25,7 @@ def examine() -> Iterator[Finding]:
     yield configured
     database = project.database()
     yield database
-    silent = "the database does not answer" if database.verdict == "wrong" else ""
+    silent = "the database cannot be used" if database.verdict == "wrong" else ""
     yield from project.backends()
     migrations = _unless(silent, project.migrations)
     if migrations.mend and configured.verdict == "wrong":  # `migrate` refuses while a check fails

@@ -64,9 +64,10 @@ def database() -> Finding:
     try:
         with connections[alias].cursor() as cursor:
             cursor.execute(
-                "SELECT current_setting('server_version'), current_setting('server_version_num')::int"
+                "SELECT current_setting('server_version'), current_setting('server_version_num')::int, "
+                "pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'"
             )
-            shown, number = cursor.fetchone()
+            shown, number, standby, read_only = cursor.fetchone()
     except Exception as error:  # noqa: BLE001 - whatever the driver or the settings raise is what is wrong
         reason = " ".join(str(error).split())
         mend = "check DATABASE_URL, and that the server runs and lets this machine in"
@@ -75,6 +76,15 @@ def database() -> Finding:
     detail = f"PostgreSQL {shown}, {where['NAME']} on {where['HOST'] or 'the local socket'}"
     if number < OLDEST_SERVER:
         return Finding(part="database", verdict="wrong", detail=detail, mend="use PostgreSQL 13 or newer")
+    if standby:
+        detail += ", a standby, which takes no writes"
+        return Finding(
+            part="database", verdict="wrong", detail=detail, mend="point DATABASE_URL at the primary"
+        )
+    if read_only:
+        detail += ", where this role may only read"
+        mend = "unset default_transaction_read_only for the role, the database and in OPTIONS"
+        return Finding(part="database", verdict="wrong", detail=detail, mend=mend)
     return Finding(part="database", verdict="ok", detail=detail)
 
 
