@@ -105,7 +105,7 @@ class _Threads:
         self._report = report
         self._progress = progress
         # Of some savers versions are numbers, of others texts that a number's comparison with is an error.
-        self._texts = isinstance(self._target.get_next_version(None, None), str)
+        self._counts_in_texts = isinstance(self._target.get_next_version(None, None), str)
 
     def copy(self, wanted: Sequence[str] | None) -> None:
         names = list(wanted) if wanted is not None else sorted(thread_ids(self._source))
@@ -144,7 +144,7 @@ class _Threads:
         found = self._source.get_tuple(place)
         if found is None:  # deleted meanwhile, by retention
             return
-        found = with_text_versions(found) if self._texts else found
+        found = with_text_versions(found) if self._counts_in_texts else found
         there = None if new else self._target.get_tuple(place)
         if there is not None and not differences(found, there, self._codec):
             self._report.there += 1

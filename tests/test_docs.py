@@ -87,12 +87,18 @@ def test_every_rule_and_promise_that_is_cited_is_written_down() -> None:
     assert {number for number in cited if number[0] == "P"} <= promises
 
 
-def test_commands_of_the_readme_exist() -> None:
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_the_commands_that_a_document_names_exist(document: Path) -> None:
+    from typer.main import get_command_name
+
     from holdfast.runner.management.cli import app
 
-    text = (ROOT / "README.md").read_text("utf-8")
-    commands = {getattr(command.callback, "__name__", "") for command in app.registered_commands}
-    assert set(re.findall(r"^holdfast (\w+)", text, re.MULTILINE)) <= commands
+    named = set(re.findall(r"(?:^|`)holdfast ([a-z-]+)", document.read_text("utf-8"), re.MULTILINE))
+    names = (command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands)
+    assert named <= set(map(get_command_name, names))
+
+
+def test_the_makes_that_the_readme_names_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     assert (
         set(re.findall(r"\bmake (\w+)\b", "\n".join(code for _, code in blocks(ROOT / "README.md", "sh"))))

@@ -12,7 +12,7 @@ In async graphs a task's writes are handed over in the same way and take no task
 places (``room``), and calls pass the boundary before they begin (R13).
 
 There is no public way to tell LangGraph otherwise, so inside a run its executors are replaced by these, and how it
-treats cached nodes by ``cached_nodes``. Outside a run nothing changes. No other module reaches into LangGraph.
+treats cached nodes by ``cached_nodes``. Outside a run nothing changes. In the runner only these two replace parts of LangGraph.
 """
 
 from __future__ import annotations

@@ -146,9 +146,8 @@ async def _ado(passenger: Passenger, step: Step, body: Callable[[], Awaitable[An
             )
             try:
                 rows = await asyncio.shield(asked)
-            except (
-                asyncio.CancelledError
-            ):  # first let it come to its end, so that we know of no lead less than others
+            except asyncio.CancelledError:
+                # Let it come to its end first: a lead that it takes is then there to be given up.
                 await asyncio.wait({asked})
                 raise
             _tell(flight, step)

@@ -1,9 +1,9 @@
 """One thread a process that waits for all values which other workers compute, and renews what is led here (P5).
 
-It asks the database for all of them in one statement, after a few milliseconds at first, then after pauses that
-grow with the time waited: so a value is taken a tenth later than it could be, and a process asks four times a
-second at most, however many of its nodes wait. LISTEN would be quicker, and cost each process a
-connection. The thread computes nothing and decides nothing: who waits is told, and looks for itself.
+For each it asks the database after a few milliseconds at first, then after pauses that grow with the time waited: so
+a value is taken a tenth later than it could be. One statement asks for all that are due, and takes along those that
+are due soon: so eight a second at most, however many have waited for some seconds. LISTEN would be quicker, and cost
+each process a connection. The thread computes nothing and decides nothing: who waits is told, and looks for itself.
 """
 
 from __future__ import annotations
@@ -49,7 +49,13 @@ class Waiter:
     stopped: Callable[[], bool]
     news: Future[News] = field(default_factory=Future)
     since: float = field(default_factory=time.monotonic)
+    pause: float = FIRST_PAUSE
+    """Seconds between its last look and the next, which is at ``due``."""
     due: float = 0.0
+
+    def is_soon(self, now: float) -> bool:
+        """Whether half of its pause is over, so that it goes along with others that are due."""
+        return self.due - self.pause / 2 <= now
 
     def tell(self, news: News) -> None:
         """Wake it, unless it has gone."""
@@ -74,7 +80,7 @@ class Waiters:
     def wait(self, flight: Flight, stopped: Callable[[], bool]) -> Future[News]:
         """Wait for that flight's end; the future may be cancelled. ``stopped`` is asked ten times a second."""
         waiter = Waiter(flight=flight, stopped=stopped)
-        waiter.due = waiter.since + FIRST_PAUSE
+        waiter.due = waiter.since + waiter.pause
         with self._changed:
             self._waiting.append(waiter)
             self._awake()
@@ -116,12 +122,14 @@ class Waiters:
             for waiter in waiting:
                 if waiter.stopped():
                     waiter.tell("stopped")
-            due = sorted(
-                (waiter for waiter in waiting if waiter.due <= now and not waiter.news.done()),
+            soon = sorted(
+                (waiter for waiter in waiting if waiter.is_soon(now) and not waiter.news.done()),
                 key=lambda waiter: waiter.flight.cache.alias,
             )
-            for alias, group in groupby(due, lambda waiter: waiter.flight.cache.alias):
-                self._guarded(alias, list(group))
+            for alias, group in groupby(soon, lambda waiter: waiter.flight.cache.alias):
+                together = list(group)
+                if any(waiter.due <= now for waiter in together):
+                    self._guarded(alias, together)
             self._renew()
             self._sleep()
 
@@ -131,22 +139,23 @@ class Waiters:
             until = min((waiter.due for waiter in waiting), default=float("inf")) - time.monotonic()
             self._changed.wait(max(min(until, HEED if waiting else settings().LEASE / 8), 0))
 
-    def _guarded(self, alias: str, due: Sequence[Waiter]) -> None:
+    def _guarded(self, alias: str, together: Sequence[Waiter]) -> None:
         try:
-            self._look(alias, due)
+            self._look(alias, together)
         except DatabaseUnreachableError as error:
             logger.debug("nothing is known of what others compute: %s", error)  # the heartbeat tells people
         except Exception as error:  # noqa: BLE001 - whoever waits raises it; without the thread all would wait for ever
-            for waiter in due:
+            for waiter in together:
                 waiter.fail(error)
         now = time.monotonic()
-        for waiter in due:
-            waiter.due = now + min(max((now - waiter.since) * GROWTH, FIRST_PAUSE), LONGEST_PAUSE)
+        for waiter in together:
+            waiter.pause = min(max((now - waiter.since) * GROWTH, FIRST_PAUSE), LONGEST_PAUSE)
+            waiter.due = now + waiter.pause
 
-    def _look(self, alias: str, due: Sequence[Waiter]) -> None:
-        look = flights.look([waiter.flight for waiter in due])
+    def _look(self, alias: str, together: Sequence[Waiter]) -> None:
+        look = flights.look([waiter.flight for waiter in together])
         over = {slot for (slot,) in ask(alias, look.name, look.params, seconds=0)}
-        for waiter in due:
+        for waiter in together:
             if waiter.flight.slot in over:
                 waiter.tell("over")
             elif waiter.flight.inside:

@@ -137,6 +137,35 @@ def test_p5_runs_that_need_one_value_at_the_same_time_compute_it_once() -> None:
     assert not NodeFlight.objects.exists()
 
 
+def test_p5_those_who_have_waited_long_ask_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    from holdfast.runner.runs import waiters
+
+    busy, asked = Busy(), []
+    graph = one_node(busy)
+    attempts = [claim() for _ in range(13)]
+
+    def ask(alias: str, name: str, params: Any, **options: Any) -> Any:
+        asked.append(name)
+        return real(alias, name, params, **options)
+
+    real = waiters.ask
+    with threads(13) as pool:
+        runs = [pool.submit(go, graph, None, attempts[0])]
+        busy.wait_begun()
+        for number, attempt in enumerate(attempts[1:], 1):
+            runs.append(pool.submit(go, graph, None, attempt))
+            until(lambda wanted=number: waiting() == wanted, "one more waits")
+            waiters.waiters()._waiting[-1].since -= 60
+            time.sleep(0.02)  # so that each comes at another time
+        time.sleep(2 * waiters.LONGEST_PAUSE)  # until each has its longest pause
+        monkeypatch.setattr(waiters, "ask", ask)
+        time.sleep(2)  # so long they are counted
+        statements = asked.count("flight_look")
+        busy.let_go.set()
+        assert [run.result(PATIENCE)["items"] for run in runs] == [["computed 1"]] * 13
+    assert 2 / waiters.LONGEST_PAUSE - 1 <= statements <= 2 * 2 / waiters.LONGEST_PAUSE + 1
+
+
 def test_p5_async_runs_compute_once_and_their_loop_goes_on() -> None:
     busy = Busy()
     graph = one_node(busy.acall)
