@@ -42,6 +42,7 @@ class Fence:
         """The server's incarnation when the run was claimed (R9). None: not known, and each commit waits for the disk."""
         self._relaxed = 0  # commits that did not wait for the disk, begun so far
         self._relaxing = 0  # of those, how many are under way
+        self._entered_here = False  # whether the first of those was the run's first checkpoint
         self._flushed = 0  # of those, how many a later commit has taken along to the disk
         self.lost = False
         """Whether a statement of this attempt has been refused."""
@@ -57,7 +58,7 @@ class Fence:
     @property
     def params(self) -> dict[str, object]:
         """The parameters of the fence in a statement."""
-        return {"run_id": self.run_id, "token": self.token, "era": self.demanded_era}
+        return {"run_id": self.run_id, "token": self.token, **self.demands}
 
     @property
     def unflushed(self) -> bool:
@@ -65,16 +66,26 @@ class Fence:
         return self._relaxed > self._flushed
 
     @property
-    def demanded_era(self) -> datetime | None:
-        """The incarnation that the server must still be in, or it may have lost what this attempt goes on from."""
-        return self.era if self.unflushed else None
+    def demands(self) -> dict[str, object]:
+        """What must hold of the server, or it may have lost what this attempt goes on from.
+
+        ``era``: the incarnation that it must still be in (None: any). ``entry_only``: or else, as no more than
+        the run's first checkpoint is in question, its mark must be there, which was committed with it.
+        """
+        with self._changed:
+            era = self.era if self.unflushed else None
+            return {"era": era, "entry_only": self._entered_here and self._relaxed == 1}
 
     @contextmanager
-    def committing(self, *, relaxed: bool = False) -> Iterator[None]:
-        """Around a statement: a commit that waits for the disk takes all along that were there when it began."""
+    def committing(self, *, relaxed: bool = False, enter: bool = False) -> Iterator[None]:
+        """Around a statement: a commit that waits for the disk takes all along that were there when it began.
+
+        ``enter``: it stores the run's first checkpoint.
+        """
         with self._changed:
             along = 0 if self._relaxing else self._relaxed
             if relaxed:
+                self._entered_here |= enter
                 self._relaxed += 1
                 self._relaxing += 1
         try:

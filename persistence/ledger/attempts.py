@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from datetime import datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -139,19 +138,19 @@ def settle(
     error: Mapping[str, Any] | None = None,
     questions: Sequence[Question] = (),
     lines: Sequence[StepRecord] = (),
-    era: datetime | None = None,
+    demands: Mapping[str, object] | None = None,
     inside: Callable[[Run], None] | None = None,
 ) -> Run:
     """End the attempt, and write the ``lines`` of its timeline that are left, in one statement.
 
-    ``era``: refused, too, if the server has crashed since that incarnation of it began. ``inside`` is called in
+    ``demands``: refused, too, unless these hold of the server (Fence.demands). ``inside`` is called in
     the same transaction. Raises LeaseLostError (P2).
     """
     parameters = {
         **line_parameters(claim, lines),
         "id": claim.run.id,
         "token": claim.token,
-        "era": era,
+        **(demands or {"era": None, "entry_only": False}),
         "status": str(status),
         "ended": status.ended,
         "result_type": result[0] if result else None,

@@ -8,7 +8,9 @@
 WITH fence AS MATERIALIZED (
     SELECT id FROM holdfast_run
     WHERE id = %(run_id)s::uuid AND token = %(token)s::uuid AND status = 'running'
-      AND (%(era)s::timestamptz IS NULL OR EXISTS (SELECT FROM holdfast_incarnation WHERE since = %(era)s::timestamptz))
+      AND (%(era)s::timestamptz IS NULL
+           OR EXISTS (SELECT FROM holdfast_incarnation WHERE since = %(era)s::timestamptz)
+           OR %(entry_only)s::boolean AND EXISTS (SELECT FROM holdfast_entry WHERE run_id = %(run_id)s::uuid))
     FOR KEY SHARE
 ), announced AS (
     INSERT INTO holdfast_effect AS e
@@ -88,7 +90,9 @@ SELECT count(*) FROM fence;
 WITH fence AS MATERIALIZED (
     SELECT id FROM holdfast_run
     WHERE id = %(run_id)s::uuid AND token = %(token)s::uuid AND status = 'running'
-      AND (%(era)s::timestamptz IS NULL OR EXISTS (SELECT FROM holdfast_incarnation WHERE since = %(era)s::timestamptz))
+      AND (%(era)s::timestamptz IS NULL
+           OR EXISTS (SELECT FROM holdfast_incarnation WHERE since = %(era)s::timestamptz)
+           OR %(entry_only)s::boolean AND EXISTS (SELECT FROM holdfast_entry WHERE run_id = %(run_id)s::uuid))
     FOR KEY SHARE
 ), recorded AS (
     INSERT INTO holdfast_effect

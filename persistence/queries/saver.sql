@@ -28,13 +28,16 @@ DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata;
 -- commit does not wait for the disk: a crash of the server that loses it loses all that was written with it, and
 -- what follows (an effect, a question, the end) is a later commit in the same log that makes it durable.
 -- Whoever outlives the crash would go on from what is lost: %(era)s, the server's incarnation that he knows,
--- refuses him then, as if another attempt had taken over.
+-- refuses him then, as if another attempt had taken over. Unless all that may be lost is the run's first checkpoint,
+-- %(entry_only)s, and its mark, which was committed with it, is still there.
 WITH relaxed AS MATERIALIZED (
     SELECT set_config('synchronous_commit', 'off', true) WHERE %(relaxed)s::boolean
 ), fence AS MATERIALIZED (
     SELECT id FROM holdfast_run
     WHERE id = %(run_id)s::uuid AND token = %(token)s::uuid AND status = 'running'
-      AND (%(era)s::timestamptz IS NULL OR EXISTS (SELECT FROM holdfast_incarnation WHERE since = %(era)s::timestamptz))
+      AND (%(era)s::timestamptz IS NULL
+           OR EXISTS (SELECT FROM holdfast_incarnation WHERE since = %(era)s::timestamptz)
+           OR %(entry_only)s::boolean AND EXISTS (SELECT FROM holdfast_entry WHERE run_id = %(run_id)s::uuid))
     FOR KEY SHARE
 ), blobs AS (
     INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
@@ -86,7 +89,9 @@ WHERE %(replace)s::boolean;
 WITH fence AS MATERIALIZED (
     SELECT id FROM holdfast_run
     WHERE id = %(run_id)s::uuid AND token = %(token)s::uuid AND status = 'running'
-      AND (%(era)s::timestamptz IS NULL OR EXISTS (SELECT FROM holdfast_incarnation WHERE since = %(era)s::timestamptz))
+      AND (%(era)s::timestamptz IS NULL
+           OR EXISTS (SELECT FROM holdfast_incarnation WHERE since = %(era)s::timestamptz)
+           OR %(entry_only)s::boolean AND EXISTS (SELECT FROM holdfast_entry WHERE run_id = %(run_id)s::uuid))
     FOR KEY SHARE
 ), written AS (
     INSERT INTO checkpoint_writes

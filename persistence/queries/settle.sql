@@ -12,7 +12,9 @@ WITH settled AS (
         result_type = %(result_type)s, result = %(result)s, error = %(error)s, questions = %(questions)s,
         answers_type = NULL, answers = NULL
     WHERE id = %(id)s AND token = %(token)s AND status = 'running'
-        AND (%(era)s::timestamptz IS NULL OR EXISTS (SELECT FROM holdfast_incarnation WHERE since = %(era)s::timestamptz))
+        AND (%(era)s::timestamptz IS NULL
+           OR EXISTS (SELECT FROM holdfast_incarnation WHERE since = %(era)s::timestamptz)
+           OR %(entry_only)s::boolean AND EXISTS (SELECT FROM holdfast_entry WHERE run_id = %(id)s::uuid))
     RETURNING *
 ), written AS (
     INSERT INTO holdfast_step (

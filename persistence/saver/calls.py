@@ -159,7 +159,7 @@ class Calls(BaseCheckpointSaver[str]):
             raise DatabaseUnreachableError("An earlier write of this attempt was given up.", alias=self.using)
         params = params | fence.params
         try:
-            with fence.committing(relaxed=bool(params.get("relaxed"))):
+            with fence.committing(relaxed=bool(params.get("relaxed")), enter=bool(params.get("enter"))):
                 rows = yield Ask(name, params)
                 fence.check(rows[0][0])
         except DatabaseUnreachableError:

@@ -72,7 +72,7 @@ def _write(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
     # Without a listener nobody needs settle to be a transaction of Django's.
     inside = tell if run_settled.has_listeners(Run) else None
     lines = execution.timeline.take()
-    end = partial(ledger.settle, claim, lines=lines, era=execution.fence.demanded_era, inside=inside)
+    end = partial(ledger.settle, claim, lines=lines, demands=execution.fence.demands, inside=inside)
     match outcome:
         case Finished(values=values):
             try:

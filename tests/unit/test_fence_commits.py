@@ -21,13 +21,13 @@ def fence() -> Fence:
 def test_the_incarnation_is_demanded_from_the_first_relaxed_commit_to_the_next_that_waits(
     fence: Fence,
 ) -> None:
-    assert fence.demanded_era is None
+    assert fence.demands["era"] is None
     with fence.committing(relaxed=True):
-        assert fence.demanded_era == ERA, "it may be committed by now"
+        assert fence.demands["era"] == ERA, "it may be committed by now"
     assert fence.params["era"] == ERA
     with fence.committing():
-        assert fence.demanded_era == ERA
-    assert fence.demanded_era is None
+        assert fence.demands["era"] == ERA
+    assert fence.demands["era"] is None
 
 
 def test_a_commit_that_began_beside_a_relaxed_one_may_stand_before_it_in_the_log(fence: Fence) -> None:
