@@ -6,6 +6,7 @@ is not a default in disguise. Nothing else in Holdfast reads Django's settings f
 
 from __future__ import annotations
 
+import difflib
 import os
 from dataclasses import dataclass, field
 from types import NoneType, UnionType
@@ -182,8 +183,10 @@ def _checked(kind: type[T], given: dict[str, Any], name: str) -> T:
     hints = get_type_hints(kind)
     for key, value in given.items():
         if key not in hints:
+            near = difflib.get_close_matches(str(key), hints, n=1)
+            meant = f"did you mean {near[0]!r}? It" if near else "it"
             raise ConfigurationError(
-                f"{name} has no entry {key!r}; it knows {', '.join(sorted(hints))}.", setting=key
+                f"{name} has no entry {key!r}; {meant} knows {', '.join(sorted(hints))}.", setting=key
             )
         wanted = get_args(hints[key]) if isinstance(hints[key], UnionType) else (hints[key],)
         if get_origin(hints[key]) is Literal:

@@ -1,4 +1,4 @@
-"""What the database's own errors mean to a person: it does not answer, or it is not migrated."""
+"""What the database's own errors mean to a person: it is not there, does not answer, or is not migrated."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Final
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
+from django.utils.connection import ConnectionDoesNotExist
 
 from holdfast.conf import settings
-from holdfast.errors import DatabaseUnreachableError, HoldfastError, NotMigratedError
+from holdfast.errors import ConfigurationError, DatabaseUnreachableError, HoldfastError, NotMigratedError
 from holdfast.persistence.connections import is_passing
 
 _MISSING: Final = {"42P01", "42703", "42883"}  # undefined table, column, function
@@ -19,20 +20,20 @@ _TAKES_NO_WRITES: Final = {"25006", "53100"}  # a standby, or read only; no spac
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Raises DatabaseUnreachableError or NotMigratedError for what means that; other errors as they are.
+    """Raises DatabaseUnreachableError, NotMigratedError or ConfigurationError for what means that; others as they are.
 
     Inside a transaction of the caller's a lost connection is the caller's own error and stays Django's.
     """
     try:
         yield
-    except (DatabaseError, InterfaceError, psycopg.Error) as error:
+    except (DatabaseError, InterfaceError, ConnectionDoesNotExist, psycopg.Error) as error:
         meaning = explain(error)
         if meaning is None or (
             isinstance(meaning, DatabaseUnreachableError) and connections[settings().DATABASE].in_atomic_block
         ):
             raise
-        if isinstance(meaning, NotMigratedError):
-            raise meaning from None  # it says which table, and there is nothing to debug
+        if isinstance(meaning, ConfigurationError):
+            raise meaning from None  # it says which table or alias, and there is nothing to debug
         raise meaning from error
 
 
@@ -43,6 +44,8 @@ def migrate_command(alias: str) -> str:
 
 def explain(error: BaseException) -> HoldfastError | None:
     """The typed error for one of Django's or psycopg's; None if it means something else."""
+    if isinstance(error, ConnectionDoesNotExist):
+        return _unknown_alias()
     cause = error if isinstance(error, psycopg.Error) else error.__cause__
     if not isinstance(cause, psycopg.Error):
         return None
@@ -70,3 +73,15 @@ def explain(error: BaseException) -> HoldfastError | None:
             alias=alias,
         )
     return None
+
+
+def _unknown_alias() -> HoldfastError | None:
+    """None where Holdfast's own alias is known: then it is another one that somebody asked for."""
+    alias = settings().DATABASE
+    if alias in connections:
+        return None
+    return ConfigurationError(
+        f"HOLDFAST['DATABASE'] is {alias!r}, and DATABASES has no such alias; it has {', '.join(connections)}.",
+        setting="DATABASE",
+        alias=alias,
+    )

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from typing import Any, Final
 
 from celery import Celery, current_app
@@ -35,6 +36,9 @@ TOGETHER = 1000
 """Messages that go along in one statement."""
 SLOWEST = 0.02
 """Seconds a message that a caller with many of them goes on waiting for."""
+
+_REDIS: Final = {"redis", "rediss", "sentinel"}
+"""Schemes of broker URLs for which kombu needs the package redis."""
 
 _quiet_until = 0.0
 
@@ -75,6 +79,16 @@ def recovery_queue_of(app: Celery, name: str) -> Queue:
         queue_arguments=plain.queue_arguments,
         durable=plain.durable,
     )
+
+
+def missing_client(url: str) -> str | None:
+    """What to install for a broker of that address; None if it is there.
+
+    Without the package kombu fails with an AttributeError that names neither package nor broker.
+    """
+    if url.partition(":")[0] in _REDIS and find_spec("redis") is None:
+        return "the Python package redis, which talks to the broker, is not installed: pip install 'holdfast[redis]'"
+    return None
 
 
 def ring(bell: Bell) -> bool:
@@ -152,7 +166,8 @@ _LATER: Final = "it is tried again after the commit"
 
 
 def _failure(rung: int, bells: Sequence[Bell], error: Exception, *, then: str = "the sweep will") -> str:
-    why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    why = missing_client(_address(current_app._get_current_object()))
+    why = why or f"{type(error).__name__}: {' '.join(str(error).split())}"
     if len(bells) == 1:
         return f"could not ring for run {bells[0].run_id} ({why}); {then}"
     if not rung:

@@ -18,7 +18,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.live import Live
 from rich.text import Text
 
 import holdfast
@@ -150,7 +149,7 @@ class Story:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._say(f"worker {process.pid}, its log: {log}")
+        self._say(f"worker {process.pid}, its log: {_near(log)}")
         try:
             yield process
         finally:
@@ -166,7 +165,7 @@ class Story:
         from holdfast.runner import api
 
         give_up = time.monotonic() + LONGEST
-        with Live(console=self.out, auto_refresh=False, transient=True) as live:
+        with display.passing(self.out) as live:
             while True:
                 with suppress(WaitTimeoutError):
                     api.wait(run_id, LOOK)
@@ -255,6 +254,12 @@ class Story:
 
     def _say(self, text: str) -> None:
         self.out.print(Text(text, style="dim"), soft_wrap=True)
+
+
+def _near(path: Path) -> str:
+    """As one would type it here: relative, if it stands below the current folder."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _executes(worker: subprocess.Popen[bytes], run: Run) -> bool:

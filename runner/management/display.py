@@ -9,10 +9,12 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.live import Live
 from rich.panel import Panel
 from rich.segment import Segment
 from rich.table import Table
@@ -65,6 +67,20 @@ def console() -> Console:
     if not out.is_terminal:
         out.width = UNCUT
     return out
+
+
+@contextmanager
+def passing(out: Console) -> Iterator[Live]:
+    """What is drawn while it changes, and is gone afterwards.
+
+    It is emptied before it ends: rich draws the last picture once more in its full height, and cannot take
+    back what of it has left the top of the screen.
+    """
+    with Live(console=out, auto_refresh=False, transient=True) as live:
+        try:
+            yield live
+        finally:
+            live.update(Text(), refresh=True)
 
 
 def status(text: str) -> Text:

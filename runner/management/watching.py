@@ -34,8 +34,6 @@ def follow_to_the_end(run_id: UUID, *, timeout: float | None, as_json: bool) -> 
 
     Raises typer.Exit: 1 if it failed or was cancelled, TIMED_OUT, 130 after Ctrl-C.
     """
-    from rich.live import Live
-
     from holdfast.runner import api
     from holdfast.runner.management import display, facts, run_page
 
@@ -46,7 +44,7 @@ def follow_to_the_end(run_id: UUID, *, timeout: float | None, as_json: bool) -> 
             if as_json:
                 run = api.wait(run_id, timeout)
             else:
-                with Live(console=out, auto_refresh=False, transient=True) as live:
+                with display.passing(out) as live:
                     run = _follow(run_id, timeout, live)
         except WaitTimeoutError as error:
             late, run = error, api.get(run_id)

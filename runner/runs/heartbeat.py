@@ -17,8 +17,8 @@ from collections.abc import Callable
 from django.db import connections
 
 from holdfast.conf import settings
-from holdfast.errors import LeaseLostError, OutageError
-from holdfast.persistence import ledger
+from holdfast.errors import LeaseLostError, NotMigratedError, OutageError
+from holdfast.persistence import ledger, trouble
 from holdfast.persistence.connections import lift_time_limits, limit_waits, shares_sessions
 from holdfast.persistence.node_cache.tally import tally
 from holdfast.persistence.records import Beat, Session
@@ -98,7 +98,11 @@ class Heartbeat:
             step()
             self._silent = False
         except (*ledger.DATABASE_ERRORS, OutageError) as error:
-            if not isinstance(error, OutageError) and not ledger.is_lost(error):
+            meaning = trouble.explain(error)
+            if isinstance(meaning, NotMigratedError):
+                if not self._silent:
+                    logger.error("the heartbeat waits for the tables: %s", meaning.message)
+            elif not isinstance(error, OutageError) and not ledger.is_lost(error):
                 logger.exception("a beat failed; leases are renewed by the next one")
             elif not self._silent:
                 logger.warning("the heartbeat cannot reach the database: %s", error)

@@ -25,6 +25,7 @@ from holdfast.persistence.ids import parse_run_id
 from holdfast.persistence.models import RunRow
 from holdfast.persistence.records import StepRecord
 from holdfast.persistence.retention import PruneReport
+from holdfast.runner import dispatch
 from holdfast.runner.management import run_page
 from holdfast.testing import run_now
 from tests import celery_app as _celery_app  # noqa: F401 - a broker that answers
@@ -315,6 +316,28 @@ def test_a_wrong_environment_is_one_line(drop: tuple[str, ...], env: dict[str, s
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert told in done.stderr
     assert "s3cret" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("runs",), ("enqueue", "approval", REQUEST), ("prune",)])
+def test_an_alias_that_is_not_there_is_one_line(
+    shell: Shell, settings: Any, arguments: tuple[str, ...]
+) -> None:
+    settings.HOLDFAST = {**settings.HOLDFAST, "DATABASE": "othr"}
+    told = shell.refused(*arguments)
+    assert "'othr', and DATABASES has no such alias" in told
+
+
+def test_a_mistyped_setting_is_told_what_was_meant(shell: Shell, settings: Any) -> None:
+    settings.HOLDFAST = {**settings.HOLDFAST, "RETENTON": {}}
+    assert "has no entry 'RETENTON'; did you mean 'RETENTION'? It knows " in shell.refused("runs")
+
+
+def test_a_broker_whose_python_package_is_missing_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "find_spec", lambda name: None)
+    for url in ("redis://localhost:6379/0", "rediss://h", "sentinel://h"):
+        assert "pip install 'holdfast[redis]'" in (dispatch.missing_client(url) or "")
+    assert dispatch.missing_client("amqp://localhost") is None
+    assert dispatch.missing_client("holdfast://default") is None
 
 
 @pytest.fixture(scope="module")

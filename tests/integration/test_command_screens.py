@@ -9,9 +9,12 @@ from typing import Any, TypedDict
 
 import pytest
 from langgraph.graph import END, START, StateGraph
+from rich.console import Console
+from rich.text import Text
 
 import holdfast
 from holdfast.persistence.models import RunRow
+from holdfast.runner.management import display
 from holdfast.testing import run_now
 from tests import celery_app as _celery_app  # noqa: F401 - a broker that answers
 from tests.integration.shell import Shell, outside
@@ -67,6 +70,17 @@ def test_a_list_of_runs_loses_nothing_in_a_terminal_of_any_width(
     for part in (str(run.id), "approval", "interrupted", "7", LONG):
         assert part in shown(said)
     assert all(len(shown(line)) <= columns for line in said.splitlines())
+
+
+def test_of_a_picture_taller_than_the_screen_nothing_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Console(force_terminal=True, width=40, height=5, color_system=None)
+    tall = Text("\n".join(f"line {number}" for number in range(12)))
+    with display.passing(out) as live:
+        for _ in range(2):
+            live.update(tall, refresh=True)
+    written = capsys.readouterr().out
+    assert "line 3" in written, "what has room is shown"
+    assert "line 11" not in written, "a line that scrolls away cannot be taken back"
 
 
 def test_what_goes_into_a_pipe_is_not_cut(shell: Shell) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 import holdfast
@@ -59,6 +60,25 @@ def test_r8_a_receiver_keeps_no_lease_from_being_renewed(
         run_ended_by_sweep.disconnect(receiver)
     last = beating.last_beat
     until(lambda: beating.last_beat > last, 10, "it beats afterwards")
+
+
+def test_a_database_without_tables_is_told_once_with_what_to_do(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE holdfast_incarnation RENAME TO holdfast_incarnation_away")
+    here = process.Process()
+    heartbeat = Heartbeat(here)
+    try:
+        monkeypatch.setattr(heartbeat, "_last_sweep", 0.0)
+        for _ in range(2):
+            heartbeat._guarded(heartbeat._sweep)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE holdfast_incarnation_away RENAME TO holdfast_incarnation")
+    (told,) = (record for record in caplog.records if "tables" in record.getMessage())
+    assert "Run: manage.py migrate" in told.getMessage()
+    assert told.exc_info is None
 
 
 def test_p9_a_damaged_row_of_one_run_does_not_end_the_process_that_sweeps_it(

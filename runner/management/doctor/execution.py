@@ -37,12 +37,15 @@ def broker() -> Finding:
                 "check BROKER_URL (or your Celery app's broker_url) and that the broker runs; "
                 "runs that are enqueued meanwhile wait and are found later"
             )
-            if isinstance(error, BrokerSchemaError):
+            missing = dispatch.missing_client(shown)
+            if missing:
+                mend = "install it where web, workers and beat run"
+            elif isinstance(error, BrokerSchemaError):
                 mend = "see migrations"
             return Finding(
                 part="broker",
                 verdict="wrong",
-                detail=f"{shown}: {' '.join(str(error).split()) or type(error).__name__}",
+                detail=f"{shown}: {missing or ' '.join(str(error).split()) or type(error).__name__}",
                 mend=mend,
             )
     return Finding(part="broker", verdict="ok", detail=f"{shown}, {waiting}")
