@@ -15,7 +15,9 @@ _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/-]{0,99}\Z")
 Commit = Literal["durable", "relaxed"]
 
 HISTORY: Final[dict[str, int | None]] = {"all": None, "latest": 1}
+"""The words for ``history``, as numbers of root checkpoints; None: all of them."""
 MOST_HISTORY: Final = 2**15 - 1
+"""Root checkpoints: the number is stored as a smallint."""
 
 
 class Caller(NamedTuple):

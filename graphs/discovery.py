@@ -29,10 +29,12 @@ class Discovery:
         self.under_way = False
 
     def ask(self, source: Callable[[], Iterable[str]]) -> None:
+        """Let the next lookup discover the apps that ``source`` names then."""
         with self.lock:
             self.source = source
 
     def complete(self) -> None:
+        """Discover, unless that is done; raises what an app's ``graphs`` raises."""
         with self.lock:
             source = self.source
             if source is None or self.under_way:  # under way: a module that looks up as it is imported

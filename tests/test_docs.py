@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.graphs import registry
 from holdfast.persistence.connections import close_pools
 from tests import celery_app as _celery_app  # noqa: F401 - a broker that answers
 
@@ -22,6 +23,13 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 BLOCK = re.compile(r"^```(?P<mark>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 FRAGMENTS = {"README.md": 1, "docs/encryption.md": 1, "docs/existing-project.md": 7}
 """How many blocks of each document do not run."""
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a document registers is no graph of the next test's."""
+    registry.all()  # discovers, before the table is a copy
+    monkeypatch.setattr(registry, "_specs", dict(registry._specs))
 
 
 @pytest.fixture(autouse=True)

@@ -39,7 +39,8 @@ class Keyring:
         }
         self.active = encryption.active
         self.ids = tuple(encryption.keys)
-        self._suffix = "" if self.active is None else f"+{CIPHER}:{self.active}"
+        self.suffix = None if self.active is None else f"+{CIPHER}:{self.active}"
+        """What the type tag of a new value ends in; None: new values are stored in the clear."""
 
     def __repr__(self) -> str:
         return f"<Keyring {', '.join(self.ids) or 'empty'}; active: {self.active}>"
@@ -55,7 +56,7 @@ class Keyring:
             return tag, data
         digest = _digest(place)
         sealed = self._ciphers[self.active].encrypt(data, _associated(tag, digest))
-        return tag + self._suffix, sealed[:NONCE] + digest + sealed[NONCE:]
+        return f"{tag}{self.suffix}", sealed[:NONCE] + digest + sealed[NONCE:]
 
     def open(self, tag: str, data: bytes, place: Place = ()) -> tuple[str, bytes]:
         """The same as they were before ``seal``; what is not sealed, as it is. Raises DecryptionError.

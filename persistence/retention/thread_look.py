@@ -68,14 +68,17 @@ class ThreadLook:
         return self.last_run > self.now - LATELY
 
     def too_long(self, policy: Retention) -> bool:
+        """Whether it has more root checkpoints than stay."""
         return policy.keep_last is not None and self.roots > policy.keep_last
 
     def has_old_runs(self, policy: Retention) -> bool:
+        """Whether a run of it ended longer than run_age ago."""
         if policy.run_age is None or self.oldest_end is None:
             return False
         return self.oldest_end < self.now - timedelta(seconds=policy.run_age)
 
     def work(self, policy: Retention) -> bool:
+        """Whether there is anything to delete."""
         return (
             self.expired(policy)
             or self.too_long(policy)

@@ -25,7 +25,7 @@ from psycopg.rows import dict_row
 from holdfast.conf import settings
 from holdfast.errors import HoldfastError
 from holdfast.persistence.connections import Connection, connect
-from holdfast.persistence.encryption import CIPHER, Keyring, keyring
+from holdfast.persistence.encryption import Keyring, keyring
 from holdfast.persistence.rotation.statements import template
 from holdfast.persistence.rotation.tables import TABLES, Table
 from holdfast.persistence.saver.metadata import READABLE
@@ -139,8 +139,7 @@ class _Rotation:
     ) -> None:
         self.connection, self.ring, self.report = connection, ring, report
         self.batch, self.progress, self.pause = batch, progress, pause
-        suffix = None if ring.active is None else f"+{CIPHER}:{ring.active}"
-        self.wanted: dict[str, Any] = {"suffix": suffix, "readable": list(READABLE)}
+        self.wanted: dict[str, Any] = {"suffix": ring.suffix, "readable": list(READABLE)}
 
     def count(self, table: Table) -> int:
         row = self.connection.execute(template("rotation_count", table), self.wanted).fetchone()
