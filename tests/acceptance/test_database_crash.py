@@ -13,7 +13,7 @@ from django.db import connections
 from pytest_django.plugin import DjangoDbBlocker
 
 import holdfast
-from holdfast.persistence.models import RunStatus
+from holdfast.persistence.models import Checkpoint, RunStatus
 from holdfast.persistence.records import Run
 from holdfast.runner.api import steps as steps_of
 from tests.acceptance.apps import celery_uses
@@ -52,8 +52,11 @@ class House:
         """For the report of a failed test."""
         return self.stage.logs()
 
-    def twenty_runs(self) -> list[Run]:
-        """As many runs as there are places, all of them being executed."""
+    def twenty_runs(self, *, checkpoints: int = 4) -> list[Run]:
+        """As many runs as there are places, each of which has stored that many checkpoints at least.
+
+        The first commit does not wait for the disk, the third has taken it along.
+        """
         runs = holdfast.enqueue_many(
             [
                 {"graph": "long_steps", "input": {"steps": STEPS, "seconds": 0.1}}
@@ -65,6 +68,7 @@ class House:
             60,
             "all are executed",
         )
+        until(lambda: all(_stored(run) >= checkpoints for run in runs), 60, "all have begun")
         return runs
 
     def crash(self) -> None:
@@ -98,6 +102,10 @@ class House:
         assert {(run.deliveries, run.crashes) for run in ended} == {(1, 0)}
         assert all(run.result["done"] == [f"{step}.0" for step in range(STEPS)] for run in ended)
         assert self.processes() == self.pids
+
+
+def _stored(run: Run) -> int:
+    return Checkpoint.objects.filter(thread_id=run.thread_id).count()
 
 
 def _answers(connection: psycopg.Connection[Any]) -> bool:
@@ -172,4 +180,20 @@ def test_p1_runs_that_wait_for_their_turn_while_the_database_crashes_are_execute
     ended = [holdfast.wait(run.id, timeout=90) for run in runs]
     assert {run.status for run in ended} == {RunStatus.SUCCEEDED}
     assert {run.crashes for run in ended} == {0}
+    assert house.processes() == house.pids
+
+
+def test_r5_r9_a_crash_in_the_first_moments_of_twenty_runs_costs_none_a_crash_or_its_input(
+    house: House,
+) -> None:
+    """Only a run whose first checkpoint the crash took along is begun anew, given back by the attempt itself."""
+    runs = house.twenty_runs(checkpoints=0)
+    house.crash()
+    ended = [holdfast.wait(run.id, timeout=90) for run in runs]
+    assert {run.status for run in ended} == {RunStatus.SUCCEEDED}, [run.error for run in ended]
+    assert {run.crashes for run in ended} == {0}
+    assert all(run.result["done"] == [f"{step}.0" for step in range(STEPS)] for run in ended)
+    given_back = {run.id for run in ended if run.deliveries > 1}
+    said = "".join(worker.text for worker in house.workers)
+    assert all(f"run {id_} goes on from what a crash of the database has left" in said for id_ in given_back)
     assert house.processes() == house.pids

@@ -56,3 +56,12 @@ def test_a_relaxed_commit_whose_outcome_is_unknown_counts(fence: Fence) -> None:
     with pytest.raises(OSError, match="gone"), fence.committing(relaxed=True):
         raise OSError("gone")
     assert fence.unflushed
+
+
+def test_only_a_first_checkpoint_alone_is_known_by_its_mark(fence: Fence) -> None:
+    with fence.committing(relaxed=True, enter=True):
+        pass
+    assert fence.demands == {"era": ERA, "entry_only": True}
+    with fence.committing(relaxed=True):
+        pass
+    assert fence.demands == {"era": ERA, "entry_only": False}
