@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -254,6 +255,8 @@ def test_a_redis_without_the_modules_is_told_by_name() -> None:
         client = redis.Redis.from_url("redis://127.0.0.1:6379/15")
         client.ping()
     except redis.exceptions.ConnectionError:
+        if os.environ.get("CI") == "true":
+            raise
         pytest.skip("no Redis on loopback")
     if client.execute_command("COMMAND INFO", "JSON.SET")[0]:
         pytest.skip("this Redis has the modules")
