@@ -18,6 +18,7 @@ INSTALLED_APPS = [
     "holdfast.persistence",
     "holdfast.runner",
     "holdfast.graphs.examples",
+    "tests",
     "tests.acceptance.journal",
 ]
 ROOT_URLCONF = "tests.urls"

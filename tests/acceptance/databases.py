@@ -16,6 +16,8 @@ import psycopg
 from django.db import connections
 from psycopg import sql
 
+from tests.emptying import empty
+
 ROOT = Path(__file__).resolve().parents[2]
 _numbers = count(1)
 
@@ -70,16 +72,9 @@ class Database:
             )
 
     def empty(self) -> None:
-        """Delete all rows of Holdfast's and of the checkpoints, but not the migrations' marks."""
+        """Delete all rows but what migrating leaves behind."""
         with self.connect() as connection:
-            tables = connection.execute(
-                "SELECT c.oid::regclass::text FROM pg_class c WHERE c.relkind = 'r' AND c.relnamespace = 'public'"
-                "::regnamespace AND (c.relname LIKE 'holdfast\\_%' OR c.relname ~ '^(checkpoint|store)')"
-                " AND c.relname !~ '_migrations$'"
-            ).fetchall()
-            connection.execute(
-                sql.SQL("TRUNCATE {} CASCADE").format(sql.SQL(", ").join(sql.SQL(name) for (name,) in tables))
-            )
+            empty(connection)
 
     def migrate(self, settings: str = "tests.acceptance.site.settings") -> None:
         """Run all migrations in a process of their own."""

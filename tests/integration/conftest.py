@@ -30,12 +30,6 @@ def shell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
-def no_other_checkpoints(transactional_db: None) -> None:
-    with connect("default") as cleaner:
-        cleaner.execute("TRUNCATE checkpoints, checkpoint_blobs, checkpoint_writes, store CASCADE")
-
-
-@pytest.fixture
 def at_hours(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Moves the clock that retention's own connections see, by hours."""
 

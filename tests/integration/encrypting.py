@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import base64
-import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.db import connection
 
-from holdfast.persistence.connections import connect
 from tests.extras import extra
 
 KEYS = {name: base64.b64encode(bytes([number]) * 32).decode() for number, name in enumerate("abc", 1)}
@@ -37,20 +34,6 @@ def either_way(request: pytest.FixtureRequest, settings: Any) -> None:
     if request.param:
         extra("cryptography")
         settings.HOLDFAST = {**settings.HOLDFAST, **encryption(request.param)}
-
-
-@pytest.fixture
-def nothing_else(transactional_db: None) -> Iterator[None]:
-    """No rows but the test's own, upstream's tables included, before it and after."""
-
-    def clear() -> None:
-        kept = re.compile("migrations$|incarnation$")
-        with connect("default") as cleaner:
-            cleaner.execute(f"TRUNCATE {', '.join(name for name in tables() if not kept.search(name))}")
-
-    clear()
-    yield
-    clear()
 
 
 def in_the_clear(word: str) -> dict[str, int]:

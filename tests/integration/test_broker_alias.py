@@ -20,11 +20,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def broker() -> Iterator[Connection]:
     with database.cursor() as cursor:
-        cursor.execute("TRUNCATE holdfast_broker_message, holdfast_broker_queue CASCADE")
+        cursor.execute("DELETE FROM holdfast_broker_message; DELETE FROM holdfast_broker_queue")
     with Connection("holdfast://default") as connection:
         yield connection
     with database.cursor() as cursor:
-        cursor.execute("TRUNCATE holdfast_broker_message, holdfast_broker_queue CASCADE")
+        cursor.execute("DELETE FROM holdfast_broker_message; DELETE FROM holdfast_broker_queue")
 
 
 def ask(question: str) -> Any:
@@ -97,7 +97,7 @@ def test_a_declaration_inside_a_transaction_holds_nobody_up_and_survives_a_rollb
         transaction.set_rollback(True)
     assert not errors
     with database.cursor() as cursor:
-        cursor.execute("TRUNCATE holdfast_broker_message, holdfast_broker_queue CASCADE")
+        cursor.execute("DELETE FROM holdfast_broker_message; DELETE FROM holdfast_broker_queue")
     with transaction.atomic():
         publish(broker)  # kombu does not declare again; the routing is known all the same
     assert ask("SELECT string_agg(queue, ',') FROM holdfast_broker_message") == "topical"

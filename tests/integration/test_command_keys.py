@@ -22,14 +22,12 @@ import holdfast
 from holdfast.persistence import DjangoStore
 from holdfast.testing import run_now
 from tests.extras import extra
-from tests.integration.encrypting import KEYS, encryption, nothing_else, sealed_under
+from tests.integration.encrypting import KEYS, encryption, sealed_under
 from tests.integration.shell import Shell, site
 
 extra("cryptography")
 
-__all__ = ["nothing_else"]
-
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("nothing_else")]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ class Here:
 
     def lose_everything(self) -> None:
         with connection.cursor() as cursor:
-            cursor.execute("TRUNCATE holdfast_broker_message, holdfast_broker_queue CASCADE")
+            cursor.execute("DELETE FROM holdfast_broker_message; DELETE FROM holdfast_broker_queue")
 
     def close(self) -> None:
         self.lose_everything()

@@ -33,7 +33,7 @@ from tests.integration.threads import config, keep
 __all__ = ["bells"]
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("no_other_checkpoints", "bells"),
+    pytest.mark.usefixtures("bells"),
 ]
 
 holdfast.register("journal-latest", history="latest")(journal)

@@ -21,7 +21,7 @@ from holdfast.persistence.retention import PruneReport, prune
 from holdfast.persistence.retention.thread_look import checkpoint_time
 from tests.integration.threads import DAY, State, config, counts, graph, keep, run_row, talk
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_other_checkpoints")]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def fold(current: list[Any], updates: list[list[Any]]) -> list[Any]:

@@ -30,7 +30,7 @@ from tests.integration.threads import State, config, keep
 __all__ = ["bells"]
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("no_other_checkpoints", "bells"),
+    pytest.mark.usefixtures("bells"),
 ]
 
 STEPS = 60

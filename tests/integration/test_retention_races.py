@@ -19,7 +19,7 @@ from holdfast.persistence.retention import pruning as module
 from tests.integration.attempts import claim
 from tests.integration.threads import DAY, config, counts, graph, keep, run_row, talk
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_other_checkpoints")]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 ALL = keep(max_age=DAY, keep_last=1, orphans=True)
 

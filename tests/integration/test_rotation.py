@@ -21,13 +21,11 @@ from holdfast.persistence.records import Run
 from holdfast.testing import run_now
 from tests.extras import extra
 from tests.integration.claims import chain, config_for
-from tests.integration.encrypting import encryption, in_the_clear, nothing_else, sealed_under
+from tests.integration.encrypting import encryption, in_the_clear, sealed_under
 
 extra("cryptography")
 
-__all__ = ["nothing_else"]
-
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("nothing_else")]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 WORD = "Rambutan"
 

@@ -38,7 +38,7 @@ from tests.integration.lifecycle import notes_of, written
 
 __all__ = ["address"]
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_other_checkpoints")]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
