@@ -7,6 +7,7 @@ import uuid
 from typing import Protocol
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from kombu import Connection
 
@@ -69,18 +70,25 @@ class RedisBroker:
     """A numbered Redis database that was empty, marked as ours while we use it."""
 
     MARK = "holdfast:test-suite"
+    TAKE = """
+    local mark, count = redis.call('GET', KEYS[1]), redis.call('DBSIZE')
+    if count == 0 or mark and mark == ARGV[2] then redis.call('SET', KEYS[1], ARGV[1]) return 1 end
+    return 0
+    """
+    """Takes the database in one step, if it is empty or its mark is that of a process that is gone."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database | None = None) -> None:
         import redis
 
         base = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379")
         place = urlsplit(base)._replace(path="", query="").geturl()
         self.queue = "celery"
+        self._mark = f"{os.uname().nodename} {os.getpid()}"
         try:
             for number in range(15, 1, -1):
                 self.url = f"{place}/{number}"
                 self._client = redis.Redis.from_url(self.url)
-                if self._client.dbsize() == 0 or self._abandoned():
+                if self._client.eval(self.TAKE, 1, self.MARK, self._mark, self._abandoned()):
                     break
                 self._client.close()
             else:
@@ -89,24 +97,21 @@ class RedisBroker:
             absent("Redis", error)
         self.lose_everything()
 
-    def _abandoned(self) -> bool:
-        """Whether a test process that is gone by now left the database behind."""
-        host, _, pid = (self._client.get(self.MARK) or b"").decode().rpartition(" ")
-        if host != os.uname().nodename:
-            return False
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            return True
-        return False
+    def _abandoned(self) -> str:
+        """The mark, if a test process that is gone by now left it behind."""
+        mark = (self._client.get(self.MARK) or b"").decode()
+        host, _, pid = mark.rpartition(" ")
+        if host == os.uname().nodename and not psutil.pid_exists(int(pid)):
+            return mark
+        return ""
 
     def messages(self) -> int:
         lists = [key for key in self._client.keys("*") if self._client.type(key) == b"list"]
         return sum(int(self._client.llen(key)) for key in lists)
 
     def lose_everything(self) -> None:
-        self._client.flushdb()
-        self._client.set(self.MARK, f"{os.uname().nodename} {os.getpid()}")
+        with self._client.pipeline(transaction=True) as at_once:  # without its mark it is anybody's
+            at_once.flushdb().set(self.MARK, self._mark).execute()
 
     def close(self) -> None:
         self._client.flushdb()

@@ -52,7 +52,7 @@ class Worker:
         python: str = sys.executable,
         cwd: Path = ROOT,
     ) -> None:
-        self.name = f"w{next(_numbers)}"
+        self.name = f"w{os.getpid()}-{next(_numbers)}"  # another test process's may be on the same RabbitMQ
         self.log = log
         self.pool = pool
         command = ["-m", "celery", "-A", app, "worker", f"--pool={pool}", f"--concurrency={concurrency}"]

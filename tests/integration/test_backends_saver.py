@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.types import Interrupt
+from redis import Redis
 
 from holdfast.errors import ConfigurationError, LeaseLostError, OutageError, TypeNotAllowedError
 from holdfast.persistence.backends import (
@@ -32,6 +32,7 @@ from holdfast.persistence.codec import codec
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.ids import new_token
 from holdfast.persistence.models import Entry, RunRow, Thread
+from tests.acceptance.brokers import RedisBroker
 from tests.integration.backend_servers import ELSEWHERE, address, on
 from tests.integration.claims import a_checkpoint, claim, config_for
 from tests.integration.encrypting import encryption
@@ -248,29 +249,23 @@ def test_p11_a_cache_that_langgraph_does_not_have_is_refused() -> None:
 @pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
 def test_a_redis_without_the_modules_is_told_by_name() -> None:
     """A plain Redis 7 has neither; the cache needs none."""
-    import redis
-
-    url = "redis://:secret@127.0.0.1:6379/15"
+    broker = RedisBroker()  # for a database that is nobody else's meanwhile
     try:
-        client = redis.Redis.from_url("redis://127.0.0.1:6379/15")
-        client.ping()
-    except redis.exceptions.ConnectionError:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip("no Redis on loopback")
-    if client.execute_command("COMMAND INFO", "JSON.SET")[0]:
-        pytest.skip("this Redis has the modules")
-    for opener in (open_saver, open_store):
-        with pytest.raises(ConfigurationError, match=r"no RedisJSON and no RediSearch.*Redis 8") as caught:
-            opener(url.replace(":secret@", ""))
-        assert "secret" not in str(caught.value)
-    cache = open_cache("redis://127.0.0.1:6379/15")
-    key = (("holdfast-test", str(new_token())), "k")
-    cache.set({key: ({"a": (1,)}, 5)})
-    assert cache.get([key]) == {key: {"a": (1,)}}
-    cache.clear([key[0]])
-    assert cache.get([key]) == {}
-    close_backends()
+        with Redis.from_url(broker.url) as client:
+            if client.execute_command("COMMAND INFO", "JSON.SET")[0]:
+                pytest.skip("this Redis has the modules")
+        for opener in (open_saver, open_store):
+            with pytest.raises(ConfigurationError, match=r"no RedisJSON and no RediSearch.*Redis 8"):
+                opener(broker.url)
+        cache = open_cache(broker.url)
+        key = (("holdfast-test", str(new_token())), "k")
+        cache.set({key: ({"a": (1,)}, 5)})
+        assert cache.get([key]) == {key: {"a": (1,)}}
+        cache.clear([key[0]])
+        assert cache.get([key]) == {}
+        close_backends()
+    finally:
+        broker.close()
 
 
 def test_an_address_is_shown_without_its_password() -> None:
