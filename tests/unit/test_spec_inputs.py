@@ -22,6 +22,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from holdfast.errors import InvalidInputError
 from holdfast.graphs.spec import GraphSpec
+from tests.unit.steady_ids import steady
 
 UserId = NewType("UserId", int)
 
@@ -204,12 +205,12 @@ BAD: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize("value", GOOD, ids=str)
+@pytest.mark.parametrize("value", GOOD, ids=steady)
 def test_p11_a_typed_dict_accepts(value: Any) -> None:
     spec(State).check_input(value)
 
 
-@pytest.mark.parametrize(("value", "where"), BAD, ids=str)
+@pytest.mark.parametrize(("value", "where"), BAD, ids=steady)
 def test_p11_a_typed_dict_refuses(value: Any, where: str) -> None:
     assert refused(spec(State), value) == where
 
@@ -359,6 +360,6 @@ def test_p11_a_value_that_contains_itself_is_refused() -> None:
     assert refused(spec(Tree), tree) == "input"
 
 
-@pytest.mark.parametrize("value", GOOD[1:], ids=str)
+@pytest.mark.parametrize("value", GOOD[1:], ids=steady)
 def test_what_is_accepted_langgraph_accepts(value: Any) -> None:
     spec(State).compile().invoke(value)
