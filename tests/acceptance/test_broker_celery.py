@@ -22,6 +22,9 @@ from tests.servers import PrivatePostgres, private_postgres
 __all__ = ["private_postgres"]
 pytestmark = pytest.mark.acceptance
 
+ASKS = "the test asks"
+"""How the sessions call themselves in which a test looks at the database."""
+
 
 def eventually(truth: Callable[[], Any], timeout: float = WAIT) -> Any:
     """The first true answer; what the database alone knows can only be asked for."""
@@ -69,7 +72,7 @@ class House:
 
     def ask(self, question: str, *parameters: Any) -> Any:
         """The first column of the first row."""
-        with psycopg.connect(self.server.dsn(self.database), autocommit=True) as connection:
+        with self._connect() as connection:
             row = connection.execute(question, parameters or None).fetchone()
         return row and row[0]
 
@@ -80,17 +83,20 @@ class House:
         eventually(lambda: self.messages() == 0)
 
     def sessions(self) -> list[int]:
-        """The backends of this database other than the one that asks and the test's own connection."""
-        with psycopg.connect(self.server.dsn(self.database), autocommit=True) as connection:
+        """The backends of this database other than the test's own, of which one may outlast its connection by a moment."""
+        with self._connect() as connection:
             own = self.connection.transport.link.session
             return [
                 row[0]
                 for row in connection.execute(
                     "SELECT pid FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
-                    " AND pid <> pg_backend_pid() AND pid <> %s",
-                    (self.database, own.pid if own else 0),
+                    " AND application_name <> %s AND pid <> %s",
+                    (self.database, ASKS, own.pid if own else 0),
                 )
             ]
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.server.dsn(self.database), autocommit=True, application_name=ASKS)
 
     def close(self) -> None:
         for worker in self.workers:
