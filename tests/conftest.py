@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Generator
 from typing import Any
@@ -16,6 +17,9 @@ import pytest
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("explore", deadline=None, max_examples=2000)
 hypothesis.settings.load_profile("steady")
+
+# A suite that a shell runs in the background ignores Ctrl-C, and so would all that its tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # pytest closes the folder above all its sessions' folders to other users whenever a session begins; PostgreSQL
 # servers of another session, which run as a user of their own, lose their files by that (seen). So: our own.
