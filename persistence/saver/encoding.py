@@ -31,7 +31,7 @@ from langgraph.checkpoint.serde.types import ERROR, _DeltaSnapshot
 from holdfast.errors import NotSerializableError
 from holdfast.persistence import arrays
 from holdfast.persistence.codec.strict import Codec
-from holdfast.persistence.encryption import Place, places
+from holdfast.persistence.encryption import Binding, bindings
 from holdfast.persistence.saver.metadata import encrypts, sealed_metadata
 
 Params = dict[str, Any]
@@ -59,10 +59,10 @@ class Batch:
     """The same for the tasks of one event loop, where one of them waits for it."""
 
 
-def dump(serde: SerializerProtocol, value: Any, field: str, place: Place) -> tuple[str, bytes]:
-    """Type tag and bytes of one value for that place. Raises NotSerializableError, which names the field."""
+def dump(serde: SerializerProtocol, value: Any, field: str, binding: Binding) -> tuple[str, bytes]:
+    """Type tag and bytes of one value with that binding. Raises NotSerializableError, which names the field."""
     if isinstance(serde, Codec):
-        return serde.dump_field(value, field=field, place=place)
+        return serde.dump_field(value, field=field, binding=binding)
     return serde.dumps_typed(value)
 
 
@@ -94,7 +94,7 @@ def checkpoint_params(
         if isinstance(value, _DeltaSnapshot):
             inline[channel] = True  # upstream's mark that a snapshot stands in the blobs
         if version is not None:
-            where = places.channel(namespace, channel, version)
+            where = bindings.channel(namespace, channel, version)
             tag, data = dump(serde, value, f"state[{channel!r}]", where)
             channels.append(channel)
             versions.append(str(version))
@@ -103,7 +103,7 @@ def checkpoint_params(
     described = sealed_metadata(
         serde,
         get_serializable_checkpoint_metadata(config, metadata),
-        places.checkpoint(namespace, checkpoint["id"]),
+        bindings.checkpoint(namespace, checkpoint["id"]),
     )
     params = {
         "thread_id": str(configurable["thread_id"]),
@@ -138,7 +138,7 @@ def write_rows(
             # for a model; a failure must be storable in any case.
             value = repr(value)
         if replace or index not in rows:
-            where = places.write(key[1], key[2], task_id, channel)
+            where = bindings.write(key[1], key[2], task_id, channel)
             rows[index] = (index, channel, *dump(serde, value, f"write to {channel!r}", where))
     return list(rows.values()), replace
 

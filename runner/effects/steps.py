@@ -17,7 +17,7 @@ from holdfast.conf import settings
 from holdfast.errors import EffectRefusedError
 from holdfast.faults import point
 from holdfast.persistence import effects as ledger
-from holdfast.persistence.encryption import places
+from holdfast.persistence.encryption import bindings
 from holdfast.runner.effects.identity import CallSite, CurrentEffect
 from holdfast.runner.runs.attempt import Attempt
 
@@ -77,13 +77,13 @@ def finish(site: CallSite, attempt: Attempt, value: Any, answers: int = 0) -> No
 
 def dumps(site: CallSite, value: Any) -> tuple[str, bytes]:
     """Type tag and bytes of a result. Raises NotSerializableError, which names the function."""
-    where = places.effect("result", site.call.key)
-    return site.codec.dump_field(value, field=f"result of {site.call.function}", place=where)
+    where = bindings.effect("result", site.call.key)
+    return site.codec.dump_field(value, field=f"result of {site.call.function}", binding=where)
 
 
 def loads(site: CallSite, record: ledger.Record) -> Any:
     """The recorded result. Raises TypeNotAllowedError, DecryptionError."""
-    where = places.effect("result", site.call.key)
+    where = bindings.effect("result", site.call.key)
     return site.codec.loads_typed((record.result_type or "null", bytes(record.result or b"")), where)
 
 
