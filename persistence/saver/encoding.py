@@ -32,6 +32,7 @@ from holdfast.errors import NotSerializableError
 from holdfast.persistence import arrays
 from holdfast.persistence.codec.strict import Codec
 from holdfast.persistence.encryption import Binding, bindings
+from holdfast.persistence.ids import thread_id_text
 from holdfast.persistence.saver.metadata import encrypts, sealed_metadata
 
 Params = dict[str, Any]
@@ -106,7 +107,7 @@ def checkpoint_params(
         bindings.checkpoint(namespace, checkpoint["id"]),
     )
     params = {
-        "thread_id": str(configurable["thread_id"]),
+        "thread_id": thread_id_text(configurable.get("thread_id")),
         "checkpoint_ns": namespace,
         "checkpoint_id": checkpoint["id"],
         "parent_id": configurable.get("checkpoint_id"),
@@ -152,7 +153,7 @@ def key_of(config: RunnableConfig) -> Key:
     """The checkpoint that the config names, as writes are held for it."""
     configurable = config["configurable"]
     return (
-        str(configurable["thread_id"]),
+        thread_id_text(configurable.get("thread_id")),
         configurable.get("checkpoint_ns", ""),
         configurable["checkpoint_id"],
     )

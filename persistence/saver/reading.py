@@ -10,6 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import get_checkpoint_id
 
 from holdfast.persistence import arrays
+from holdfast.persistence.ids import thread_id_text
 from holdfast.persistence.saver.asking import Ask
 from holdfast.persistence.saver.decoding import Row
 from holdfast.persistence.saver.encoding import Params, json_text
@@ -24,9 +25,9 @@ KEYS: Final = 10_000
 
 def get_params(config: RunnableConfig) -> Params:
     """The checkpoint that the config names, or its namespace's newest."""
-    configurable = config["configurable"]
+    configurable = config.get("configurable", {})
     return {
-        "thread_id": str(configurable["thread_id"]),
+        "thread_id": thread_id_text(configurable.get("thread_id")),
         "checkpoint_ns": configurable.get("checkpoint_ns", ""),
         "checkpoint_id": get_checkpoint_id(config),
     }
