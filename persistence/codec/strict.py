@@ -137,13 +137,11 @@ class Codec(JsonPlusSerializer):
 
     def _refusal(self, value: Any, field: str, error: Exception) -> NotSerializableError:
         path, culprit = find_offender(value, field, self._storable, self.allows)
-        return self._refused(path, culprit, field, str(error) or type(error).__name__)
-
-    def _refused(self, path: str, culprit: Any, field: str, reason: str) -> NotSerializableError:
         kind = type(culprit)
         name = f"{kind.__module__}.{kind.__qualname__}"
-        if self.allows(kind.__module__, kind.__name__) or kind.__module__ == "builtins":
-            advice = reason
+        why = self._why(culprit) or error
+        if not isinstance(why, TypeNotAllowedError):
+            advice = str(why) or type(why).__name__
         else:
             advice = (
                 f'Add "{name}" to HOLDFAST["SERIALIZABLE"], or store plain data. '
@@ -154,15 +152,19 @@ class Codec(JsonPlusSerializer):
             field=field,
             path=path,
             type=name,
-            setting="SERIALIZABLE",
+            setting="SERIALIZABLE" if isinstance(why, TypeNotAllowedError) else None,
         )
 
     def _storable(self, value: Any) -> bool:
+        return self._why(value) is None
+
+    def _why(self, value: Any) -> Exception | None:
+        """Why it cannot be stored: it is not allowed, or there is no form for it; None: it can."""
         try:
             self._packed(value)
-        except (TypeError, ValueError, RecursionError, TypeNotAllowedError):
-            return False
-        return True
+        except (TypeError, ValueError, RecursionError, TypeNotAllowedError) as error:
+            return error
+        return None
 
     def _revive_json(self, value: dict[str, Any]) -> Any:
         form = value.get("lc")
