@@ -79,7 +79,7 @@ class Listing:
     def take(self, ask: Ask, rows: Sequence[Row]) -> Sequence[Row]:
         """The page of checkpoints that has come; none if it was their keys."""
         if ask.name == "saver_rows":
-            size = sum(len(blob) for row in rows for blobs in (row[8], row[12]) for blob in blobs or ())
+            size = sum(map(_size, rows))
             fitting = PAGE_BYTES * len(rows) // max(size, 1)
             self._page = max(1, min(2 * self._page, PAGE, fitting))
             return rows
@@ -92,3 +92,9 @@ class Listing:
         if self._left is not None:
             self._left -= len(rows)
         return ()
+
+
+def _size(row: Row) -> int:
+    """Bytes of what a checkpoint holds: texts stand in it, other values in blobs, and so do pending writes."""
+    body, metadata, _, _, values, _, _, _, _, _, writes, *_ = row[4:]
+    return len(body) + len(metadata) + sum(len(each or b"") for each in (*(values or ()), *(writes or ())))

@@ -17,6 +17,7 @@ from holdfast.errors import InvalidInputError, NotSerializableError, TypeNotAllo
 from holdfast.persistence import AsyncDjangoSaver, DjangoSaver
 from holdfast.persistence.connections import close_pools, connect
 from holdfast.persistence.models import Checkpoint, CheckpointBlob, CheckpointWrite
+from holdfast.persistence.saver.statements import Statements
 from tests.integration.claims import a_checkpoint, chain, claim, config_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -106,6 +107,32 @@ def test_list_reads_page_by_page_and_misses_nothing(monkeypatch: pytest.MonkeyPa
         return [f.checkpoint["id"] async for f in saver.alist(config_for(thread_id))]
 
     assert asyncio.run(asynchronously()) == newest_first
+
+
+@pytest.mark.parametrize(
+    ("value", "write", "most"),
+    [("x" * 10_000, 1, 4), (["x" * 10_000], 1, 4), (1, "x" * 10_000, 4), (1, 1, 20)],
+    ids=["a text in the checkpoint", "a value", "a pending write", "small"],
+)
+def test_what_list_holds_does_not_grow_with_the_thread(
+    value: Any, write: Any, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.persistence.saver.reading.PAGE", 20)
+    monkeypatch.setattr("holdfast.persistence.saver.reading.PAGE_BYTES", 50_000)
+    saver, thread_id, pages, original = DjangoSaver(), str(uuid4()), [], Statements.rows
+    for _ in range(60):
+        saver.put_writes(stored(saver, thread_id, value=value), [("value", write)], "task")
+
+    def rows(self: Any, ask: Any) -> Any:
+        found = original(self, ask)
+        if ask.name == "saver_rows":
+            pages.append(len(found))
+        return found
+
+    monkeypatch.setattr(Statements, "rows", rows)
+    assert len(list(saver.list(config_for(thread_id)))) == sum(pages) == 60
+    assert pages[0] == 10, "nothing is known of their size yet"
+    assert max(pages[1:]) == most
 
 
 def test_a_filter_is_a_value_and_never_sql() -> None:
