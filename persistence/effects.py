@@ -18,7 +18,7 @@ from psycopg.rows import class_row
 
 from holdfast.errors import EffectMismatchError
 from holdfast.persistence.connections import Connection, retrying
-from holdfast.persistence.encryption import places
+from holdfast.persistence.encryption import bindings
 from holdfast.persistence.encryption.inline import seal_text, shown_text
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.sql import query
@@ -72,7 +72,7 @@ class Record:
     @property
     def doubt(self) -> str:
         """Why it is in doubt; where that is encrypted and does not open, a remark that says so."""
-        return shown_text(self.error, places.effect("error", self.key))
+        return shown_text(self.error, bindings.effect("error", self.key))
 
     def check(self, call: Call) -> None:
         """Raise EffectMismatchError unless the recorded call is this one (R19)."""
@@ -154,7 +154,7 @@ def finish(
 
 def doubt(alias: str, fence: Fence, key: str, error: str, answers: int = 0) -> None:
     """Record that nobody knows whether the effect happened. Raises LeaseLostError, DatabaseUnreachableError."""
-    stored = seal_text(error, places.effect("error", key))
+    stored = seal_text(error, bindings.effect("error", key))
     _fenced(alias, fence, query("effect_doubt"), {"key": key, "error": stored, "answers": answers})
 
 

@@ -30,6 +30,22 @@ def new_token() -> Token:
     return Token(uuid4())
 
 
+def thread_id_text(value: object) -> str:
+    """A thread id as a LangGraph config may have it: anything's text, as stock savers take it.
+
+    Without one all that forgot it would share a thread. Raises InvalidInputError.
+    """
+    if value is None:
+        raise InvalidInputError(
+            'A checkpoint belongs to a thread: give its id, as {"configurable": {"thread_id": "…"}}.',
+            field="config.configurable.thread_id",
+        )
+    text = str(value)
+    if "\0" in text:
+        raise InvalidInputError("A thread id has no NUL character.", field="config.configurable.thread_id")
+    return text
+
+
 def parse_run_id(value: object) -> RunId:
     """A run id from what a user gave. Raises InvalidInputError."""
     if isinstance(value, UUID):

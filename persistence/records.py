@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from holdfast.persistence import codec
-from holdfast.persistence.encryption import Place, places
+from holdfast.persistence.encryption import Binding, bindings
 from holdfast.persistence.encryption.inline import open_json
 from holdfast.persistence.encryption.salted import opened_config
 from holdfast.persistence.ids import RunId, ThreadId, Token
@@ -25,14 +25,14 @@ class Typed:
     graph: str
     version: str
     """The graph whose own types the value may have."""
-    place: Place = field(repr=False)
+    binding: Binding = field(repr=False)
     """The column and row that it was read from."""
 
     @property
     def value(self) -> Any:
         """The value. Raises TypeNotAllowedError (P12), DecryptionError."""
         allowed = codec.types_of(self.graph, self.version)
-        return codec.loads(self.type, self.data, extra=allowed, place=self.place)
+        return codec.loads(self.type, self.data, extra=allowed, binding=self.binding)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +59,7 @@ class Question:
     @property
     def value(self) -> Any:
         """What the graph passed to ``interrupt()``, as JSON. Raises DecryptionError."""
-        return open_json(self.stored, places.question(self.run_id, self.id))
+        return open_json(self.stored, bindings.question(self.run_id, self.id))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

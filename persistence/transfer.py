@@ -79,10 +79,12 @@ def transfer(
     report = Report(dry_run=dry_run)
     if source == target:
         raise TransferError(f"Source and target are the same: {shown(source)}.", place=shown(target))
+    # Both stores first: one that is refused, or cannot be reached, is told before anything is copied.
+    stores = (_store(source), _store(target)) if store and threads is None else None
     if checkpoints:
         _Threads(source, target, list(allow), home_of or _setting, report, progress).copy(threads)
-    if store and threads is None:
-        _copy_store(_store(source), _store(target), report, progress)
+    if stores is not None:
+        _copy_store(*stores, report, progress)
     return report
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from langgraph.cache.base import BaseCache, FullKey, Namespace
 
-from holdfast.errors import TypeNotAllowedError
+from holdfast.errors import DecryptionError, TypeNotAllowedError
 from holdfast.persistence.backends.address import shown
 from holdfast.persistence.backends.opening import Opened, opened, patiently
 from holdfast.persistence.codec import codec
@@ -48,7 +48,10 @@ class GuardedCache(BaseCache[Any]):
         self._inner: BaseCache[Any] = backend.value
 
     def get(self, keys: Sequence[FullKey]) -> dict[FullKey, Any]:
-        """The values that are there. What names a type outside the allow list counts as missing, with a warning."""
+        """The values that are there.
+
+        What names a type outside the allow list, or does not open, counts as missing, with a warning.
+        """
         asked = [(self._above + namespace, name) for namespace, name in keys]
         stored = patiently(lambda: self._inner.get(asked), self._is_passing, self._where)
         found: dict[FullKey, Any] = {}
@@ -57,7 +60,7 @@ class GuardedCache(BaseCache[Any]):
             type_, _, encoded = data.partition(b"\n")
             try:
                 found[key] = self._codec.loads_typed((type_.decode(), encoded))
-            except TypeNotAllowedError as error:
+            except (TypeNotAllowedError, DecryptionError) as error:
                 logger.warning("cache entry %s %s is not used: %s", "/".join(key[0]), key[1], error)
                 continue
             if self._on_hit is not None:

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from holdfast.errors import ConfigurationError, OutageError
 from holdfast.per_process import PerProcess
 from holdfast.persistence.backends.address import Kind, scheme_of, shown
-from holdfast.persistence.codec import codec
+from holdfast.persistence.codec.strict import Codec
 from holdfast.persistence.connections import Patience
 
 logger = logging.getLogger("holdfast.backends")
@@ -100,7 +100,8 @@ def _open(kind: Kind, address: str) -> Opened:
     opener: Callable[[str], Opened] = getattr(module, f"open_{kind.lower()}")
     found = patiently(lambda: opener(address), module.is_passing, shown(address))
     if kind == "CACHE":
-        found.value.serde = codec()  # it is given bytes only, and shall make nothing else of what it finds
+        # It is given bytes only, which are encrypted already, and shall make nothing else of what it finds.
+        found.value.serde = Codec()
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from holdfast.conf import settings
-from holdfast.persistence.encryption import Place, keyring
+from holdfast.persistence.encryption import Binding, keyring
 
 if TYPE_CHECKING:
     from holdfast.persistence.codec.strict import Codec
@@ -27,14 +27,14 @@ def codec(extra: Iterable[Key | type] = ()) -> Codec:
 
 
 def dumps(
-    value: Any, *, field: str, extra: Iterable[Key | type] = (), place: Place = ()
+    value: Any, *, field: str, extra: Iterable[Key | type] = (), binding: Binding = ()
 ) -> tuple[str, bytes | None]:
     """What to store in a type column and a bytea column; None is ("null", None), encrypted or not.
 
-    ``field`` is what an error calls the value, ``extra`` the types allowed besides, ``place`` where it is
+    ``field`` is what an error calls the value, ``extra`` the types allowed besides, ``binding`` where it is
     stored. Raises NotSerializableError.
     """
-    return sealed(encoded(value, field=field, extra=extra), place)
+    return sealed(encoded(value, field=field, extra=extra), binding)
 
 
 def encoded(value: Any, *, field: str, extra: Iterable[Key | type] = ()) -> tuple[str, bytes | None]:
@@ -42,10 +42,10 @@ def encoded(value: Any, *, field: str, extra: Iterable[Key | type] = ()) -> tupl
     return ("null", None) if value is None else codec(extra).encode(value, field=field)
 
 
-def sealed(typed: tuple[str, bytes | None], place: Place) -> tuple[str, bytes | None]:
+def sealed(typed: tuple[str, bytes | None], binding: Binding) -> tuple[str, bytes | None]:
     """What ``encoded`` gave, as it is to be stored at that place."""
     tag, data = typed
-    return (tag, None) if data is None else keyring().seal(tag, data, place)
+    return (tag, None) if data is None else keyring().seal(tag, data, binding)
 
 
 def loads(
@@ -53,12 +53,12 @@ def loads(
     data: bytes | memoryview | None,
     *,
     extra: Iterable[Key | type] = (),
-    place: Place = (),
+    binding: Binding = (),
 ) -> Any:
     """The value that ``dumps`` stored; None where there is none. Raises TypeNotAllowedError, DecryptionError."""
     if type_ is None or type_ == "null":
         return None
-    return codec(extra).loads_typed((type_, bytes(data or b"")), place)
+    return codec(extra).loads_typed((type_, bytes(data or b"")), binding)
 
 
 TypesOf = Callable[[str, str], Iterable[Key]]

@@ -68,7 +68,10 @@ def named(value: Any, arguments: dict[str, Any], code: int = EXT_CONSTRUCTOR_KW_
 
 def refuse(value: Any) -> Any:
     """For types that have no form."""
-    raise TypeError(f"nobody knows how to store a {type(value).__module__}.{type(value).__qualname__}")
+    raise TypeError(
+        f"There is no form for a {type(value).__module__}.{type(value).__qualname__}: store a dataclass, a pydantic model "
+        "or plain data."
+    )
 
 
 def attributes(value: Any, names: tuple[str, ...]) -> Form:

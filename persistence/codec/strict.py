@@ -9,7 +9,7 @@ on the list: ``safe.SAFE``, the types of a graph's own schema (``with_msgpack_al
 ``HOLDFAST["SERIALIZABLE"]``. Exceptions are stored as their ``repr``, as LangGraph does.
 
 Where ``HOLDFAST["ENCRYPTION"]`` has an active key, what it gives is sealed, and it opens what is; whoever
-passes the value's place (``encryption.places``) on both ways has it bound to that place.
+passes the value's place (``encryption.bindings``) on both ways has it bound to that place.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from holdfast.persistence.codec.extensions import Reader, not_allowed
 from holdfast.persistence.codec.offender import find_offender
 from holdfast.persistence.codec.safe import FRAMES, SAFE
 from holdfast.persistence.codec.writer import Writer
-from holdfast.persistence.encryption import NO_KEYS, Keyring, Place, inline
+from holdfast.persistence.encryption import NO_KEYS, Binding, Keyring, inline
 
 _PICKLED: Final = (
     "Nothing is ever unpickled, since a pickle is a program. Let the serializer that wrote it "
@@ -80,12 +80,12 @@ class Codec(JsonPlusSerializer):
         """The type tag and the bytes. Raises NotSerializableError."""
         return self.dump_field(obj, field="value")
 
-    def dump_field(self, value: Any, *, field: str, place: Place = ()) -> tuple[str, bytes]:
+    def dump_field(self, value: Any, *, field: str, binding: Binding = ()) -> tuple[str, bytes]:
         """As ``dumps_typed``; ``field`` is what the error calls the value. Raises NotSerializableError.
 
-        ``place``: where it is stored (``encryption.places``); encrypted, it opens nowhere else.
+        ``binding``: where it is stored (``encryption.bindings``); encrypted, it opens nowhere else.
         """
-        return self.ring.seal(*self.encode(value, field=field), place)
+        return self.ring.seal(*self.encode(value, field=field), binding)
 
     def encode(self, value: Any, *, field: str) -> tuple[str, bytes]:
         """As ``dump_field``, but never encrypted: to compare, or to seal later. Raises NotSerializableError."""
@@ -94,13 +94,13 @@ class Codec(JsonPlusSerializer):
         except (TypeError, ValueError, RecursionError, TypeNotAllowedError) as error:
             raise self._refusal(value, field, error) from None
 
-    def loads_typed(self, data: tuple[str, bytes], place: Place = ()) -> Any:
+    def loads_typed(self, data: tuple[str, bytes], binding: Binding = ()) -> Any:
         """The value. Raises TypeNotAllowedError for a type, or a way of storing, that is not allowed.
 
         Raises DecryptionError for a key that is missing or another, and for a value that was altered or,
-        where ``place`` says where it was read, moved.
+        where ``binding`` says where it was read, moved.
         """
-        tag, raw = data if "+" not in data[0] else self.ring.open(data[0], bytes(data[1]), place)
+        tag, raw = data if "+" not in data[0] else self.ring.open(data[0], bytes(data[1]), binding)
         if tag == "null":
             return None
         if tag == "bytes":
@@ -118,13 +118,13 @@ class Codec(JsonPlusSerializer):
             setting="SERIALIZABLE",
         )
 
-    def seal_json(self, value: Any, place: Place) -> Any:
+    def seal_json(self, value: Any, binding: Binding) -> Any:
         """The JSON value to store as JSON: sealed where it encrypts, else as it is. Raises NotSerializableError."""
-        return inline.seal_json(value, place, self.ring)
+        return inline.seal_json(value, binding, self.ring)
 
-    def open_json(self, value: Any, place: Place = ()) -> Any:
+    def open_json(self, value: Any, binding: Binding = ()) -> Any:
         """What ``seal_json`` was given; a value that is not sealed, as it is. Raises DecryptionError."""
-        return inline.open_json(value, place, self.ring)
+        return inline.open_json(value, binding, self.ring)
 
     def _packed(self, value: Any) -> tuple[str, bytes]:
         if value is None:
@@ -137,13 +137,11 @@ class Codec(JsonPlusSerializer):
 
     def _refusal(self, value: Any, field: str, error: Exception) -> NotSerializableError:
         path, culprit = find_offender(value, field, self._storable, self.allows)
-        return self._refused(path, culprit, field, str(error) or type(error).__name__)
-
-    def _refused(self, path: str, culprit: Any, field: str, reason: str) -> NotSerializableError:
         kind = type(culprit)
         name = f"{kind.__module__}.{kind.__qualname__}"
-        if self.allows(kind.__module__, kind.__name__) or kind.__module__ == "builtins":
-            advice = reason
+        why = self._why(culprit) or error
+        if not isinstance(why, TypeNotAllowedError):
+            advice = str(why) or type(why).__name__
         else:
             advice = (
                 f'Add "{name}" to HOLDFAST["SERIALIZABLE"], or store plain data. '
@@ -154,15 +152,19 @@ class Codec(JsonPlusSerializer):
             field=field,
             path=path,
             type=name,
-            setting="SERIALIZABLE",
+            setting="SERIALIZABLE" if isinstance(why, TypeNotAllowedError) else None,
         )
 
     def _storable(self, value: Any) -> bool:
+        return self._why(value) is None
+
+    def _why(self, value: Any) -> Exception | None:
+        """Why it cannot be stored: it is not allowed, or there is no form for it; None: it can."""
         try:
             self._packed(value)
-        except (TypeError, ValueError, RecursionError, TypeNotAllowedError):
-            return False
-        return True
+        except (TypeError, ValueError, RecursionError, TypeNotAllowedError) as error:
+            return error
+        return None
 
     def _revive_json(self, value: dict[str, Any]) -> Any:
         form = value.get("lc")

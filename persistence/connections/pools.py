@@ -22,7 +22,7 @@ from holdfast.conf import settings
 from holdfast.per_process import PerProcess
 from holdfast.persistence import arrays
 from holdfast.persistence.connections.opening import Connection, connect
-from holdfast.persistence.connections.places import Places
+from holdfast.persistence.connections.semaphore import Semaphore
 from holdfast.persistence.connections.silence import hang_up
 
 _IN_TRANSACTION = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
@@ -34,7 +34,7 @@ class Pool:
     def __init__(self, alias: str, size: int) -> None:
         self.alias = alias
         self.size = size
-        self._places = Places(size)
+        self._permits = Semaphore(size)
         self._idle: list[Connection] = []
         self._busy: dict[Connection, float] = {}
         self.lent: Connection | None = None
@@ -50,7 +50,7 @@ class Pool:
         if self.lent is not None:
             yield self.lent
             return
-        self._places.take()
+        self._permits.acquire()
         try:
             if (connection := self._idle_one()) is None:
                 connection = connect(self.alias)
@@ -61,12 +61,12 @@ class Pool:
                 self._busy.pop(connection, None)
                 self._put_back(connection)
         finally:
-            self._places.give()
+            self._permits.release()
 
     @asynccontextmanager
     async def aconnection(self) -> AsyncIterator[Connection]:
         """As ``connection``, for an asyncio task, which drives it with ``aexecute``. Never the lent one."""
-        await self._places.atake()
+        await self._permits.aacquire()
         try:
             if (connection := self._idle_one()) is None:
                 connection = await asyncio.to_thread(connect, self.alias)
@@ -77,7 +77,7 @@ class Pool:
                 self._busy.pop(connection, None)
                 self._put_back(connection)
         finally:
-            self._places.give()
+            self._permits.release()
 
     def _idle_one(self) -> Connection | None:
         try:

@@ -23,10 +23,10 @@ from holdfast.persistence.encryption.xaes import NONCE, Cipher
 
 CIPHER: Final = "xaes256gcm"
 
-Place = tuple[object, ...]
-"""Where a value stands: the table or column, then what names the row. Empty: not bound to a place."""
+Binding = tuple[object, ...]
+"""What a value is bound to: the table or column, then what names the row. Empty: to nothing."""
 
-_DIGEST: Final = 16  # bytes of a place's digest
+_DIGEST: Final = 16  # bytes of a binding's digest
 
 
 class Keyring:
@@ -50,18 +50,18 @@ class Keyring:
         """Whether new values are stored encrypted."""
         return self.active is not None
 
-    def seal(self, tag: str, data: bytes, place: Place = ()) -> tuple[str, bytes]:
+    def seal(self, tag: str, data: bytes, binding: Binding = ()) -> tuple[str, bytes]:
         """Type tag and bytes to store, sealed under the active key; as they are where there is none."""
         if self.active is None:
             return tag, data
-        digest = _digest(place)
+        digest = _digest(binding)
         sealed = self._ciphers[self.active].encrypt(data, _associated(tag, digest))
         return f"{tag}{self.suffix}", sealed[:NONCE] + digest + sealed[NONCE:]
 
-    def open(self, tag: str, data: bytes, place: Place = ()) -> tuple[str, bytes]:
+    def open(self, tag: str, data: bytes, binding: Binding = ()) -> tuple[str, bytes]:
         """The same as they were before ``seal``; what is not sealed, as it is. Raises DecryptionError.
 
-        Without a place it is not looked at where the value was made for.
+        Without a binding it is not looked at where the value was made for.
         """
         inner, sealed, key = tag.partition(f"+{CIPHER}:")
         if not sealed:
@@ -75,23 +75,23 @@ class Keyring:
         plain = cipher.decrypt(data[:NONCE] + data[NONCE + _DIGEST :], _associated(inner, digest))
         if plain is None:
             raise _damaged(key)
-        if place and digest != _digest(place):
-            raise _moved(key, place)
+        if binding and digest != _digest(binding):
+            raise _moved(key, binding)
         return inner, plain
 
-    def sealed_text(self, tag: str, data: bytes, place: Place = ()) -> str:
+    def sealed_text(self, tag: str, data: bytes, binding: Binding = ()) -> str:
         """``seal`` as one text, for a place that takes only text or JSON."""
-        tag, data = self.seal(tag, data, place)
+        tag, data = self.seal(tag, data, binding)
         return f"{tag}:{base64.b64encode(data).decode('ascii')}"
 
-    def opened_text(self, text: str, place: Place = ()) -> bytes:
+    def opened_text(self, text: str, binding: Binding = ()) -> bytes:
         """The bytes that ``sealed_text`` was given. Raises DecryptionError."""
         tag, _, encoded = text.rpartition(":")
         try:
             data = base64.b64decode(encoded, validate=True)
         except (ValueError, binascii.Error):
             raise _damaged(key_of(tag) or "?") from None
-        return self.open(tag, data, place)[1]
+        return self.open(tag, data, binding)[1]
 
 
 NO_KEYS: Final = Keyring(Encryption())
@@ -114,11 +114,11 @@ def _ring(encryption: Encryption) -> Keyring:
     return Keyring(encryption)
 
 
-def _digest(place: Place) -> bytes:
-    if not place:
+def _digest(binding: Binding) -> bytes:
+    if not binding:
         return bytes(_DIGEST)
     total = hashlib.blake2b(digest_size=_DIGEST, person=b"holdfast-place")
-    for part in place:
+    for part in binding:
         encoded = str(part).encode("utf-8", "surrogatepass")
         total.update(len(encoded).to_bytes(4, "big"))
         total.update(encoded)
@@ -147,10 +147,10 @@ def _damaged(key: str) -> DecryptionError:
     )
 
 
-def _moved(key: str, place: Place) -> DecryptionError:
+def _moved(key: str, binding: Binding) -> DecryptionError:
     return DecryptionError(
         f'A stored value, encrypted with the key {key!r} of HOLDFAST["ENCRYPTION"], was made for another place than '
-        f"{'/'.join(str(part) for part in place)}: somebody has moved it in the database.",
+        f"{'/'.join(str(part) for part in binding)}: somebody has moved it in the database.",
         key=key,
         setting="ENCRYPTION",
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from holdfast.errors import DecryptionError, NotSerializableError
-from holdfast.persistence.encryption import Keyring, Place, key_of, keyring
+from holdfast.persistence.encryption import Binding, Keyring, key_of, keyring
 
 SEALED: Final = "holdfast_sealed"
 
@@ -21,7 +21,7 @@ _TAG: Final = "json"
 _PREFIX: Final = f"{SEALED}:"
 
 
-def seal_json(value: Any, place: Place, ring: Keyring | None = None) -> Any:
+def seal_json(value: Any, binding: Binding, ring: Keyring | None = None) -> Any:
     """The JSON value to store: sealed under the active key, or as it is. Raises NotSerializableError."""
     ring = ring or keyring()
     if not ring.encrypts:
@@ -34,14 +34,14 @@ def seal_json(value: Any, place: Place, ring: Keyring | None = None) -> Any:
                 type="dict",
             )
         return value
-    return {SEALED: ring.sealed_text(_TAG, _dumped(value), place)}
+    return {SEALED: ring.sealed_text(_TAG, _dumped(value), binding)}
 
 
-def open_json(value: Any, place: Place = (), ring: Keyring | None = None) -> Any:
+def open_json(value: Any, binding: Binding = (), ring: Keyring | None = None) -> Any:
     """What ``seal_json`` was given; a value that is not sealed, as it is. Raises DecryptionError."""
     if not is_sealed(value):
         return value
-    return json.loads((ring or keyring()).opened_text(value[SEALED], place))
+    return json.loads((ring or keyring()).opened_text(value[SEALED], binding))
 
 
 def is_sealed(value: Any) -> bool:
@@ -50,48 +50,48 @@ def is_sealed(value: Any) -> bool:
 
 
 def seal_rest(
-    value: Mapping[str, Any], readable: Callable[[str], bool], place: Place, ring: Keyring | None = None
+    value: Mapping[str, Any], readable: Callable[[str], bool], binding: Binding, ring: Keyring | None = None
 ) -> dict[str, Any]:
     """The object to store: its readable entries as they are, all others sealed into one."""
     ring = ring or keyring()
     rest = {name: part for name, part in value.items() if not readable(name)}
     if not ring.encrypts or not rest:
         return dict(value)
-    sealed: dict[str, Any] = seal_json(rest, place, ring)
+    sealed: dict[str, Any] = seal_json(rest, binding, ring)
     return {name: part for name, part in value.items() if readable(name)} | sealed
 
 
-def open_rest(value: Mapping[str, Any], place: Place = (), ring: Keyring | None = None) -> dict[str, Any]:
+def open_rest(value: Mapping[str, Any], binding: Binding = (), ring: Keyring | None = None) -> dict[str, Any]:
     """What ``seal_rest`` was given. Raises DecryptionError."""
     kept = dict(value)
     sealed = kept.pop(SEALED, None)
     if not isinstance(sealed, str):
         return dict(value)
-    opened: dict[str, Any] = open_json({SEALED: sealed}, place, ring)
+    opened: dict[str, Any] = open_json({SEALED: sealed}, binding, ring)
     return kept | opened
 
 
-def seal_text(text: str, place: Place, ring: Keyring | None = None) -> str:
+def seal_text(text: str, binding: Binding, ring: Keyring | None = None) -> str:
     """The text to store: sealed under the active key, or as it is. An empty one stays empty."""
     ring = ring or keyring()
     if not text:
         return text
     if not ring.encrypts:
         return f" {text}" if text.startswith(_PREFIX) else text
-    return _PREFIX + ring.sealed_text(_TAG, _dumped(text), place)
+    return _PREFIX + ring.sealed_text(_TAG, _dumped(text), binding)
 
 
-def open_text(text: str, place: Place = (), ring: Keyring | None = None) -> str:
+def open_text(text: str, binding: Binding = (), ring: Keyring | None = None) -> str:
     """What ``seal_text`` was given. Raises DecryptionError."""
     if not text.startswith(_PREFIX):
         return text
-    return str(json.loads((ring or keyring()).opened_text(text.removeprefix(_PREFIX), place)))
+    return str(json.loads((ring or keyring()).opened_text(text.removeprefix(_PREFIX), binding)))
 
 
-def shown_text(text: str, place: Place = ()) -> str:
+def shown_text(text: str, binding: Binding = ()) -> str:
     """As ``open_text``, for people: where it cannot be opened, a remark that says why."""
     try:
-        return open_text(text, place)
+        return open_text(text, binding)
     except DecryptionError as error:
         return f"({error.message})"
 

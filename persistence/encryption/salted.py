@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from holdfast.persistence.encryption import Keyring, keyring, places
+from holdfast.persistence.encryption import Keyring, bindings, keyring
 from holdfast.persistence.encryption.inline import is_sealed, key_of_json, open_json, seal_json
 
 _OPEN: Final = "holdfast_opened"
@@ -48,7 +48,7 @@ def resealed_config(stored: Any, run_id: object, ring: Keyring) -> Any:
         return stored
     config, salt = _opened(stored, run_id, ring)
     if ring.encrypts and not salt and config:
-        return seal_json({"config": dict(config), "salt": ""}, places.run("config", run_id), ring)
+        return seal_json({"config": dict(config), "salt": ""}, bindings.run("config", run_id), ring)
     return _stored(Config(config, salt), run_id, ring)
 
 
@@ -57,12 +57,12 @@ def _stored(config: Config, run_id: object, ring: Keyring) -> Any:
         return dict(config.config)
     both = {"config": dict(config.config), "salt": config.salt}
     # Once all has been brought into the clear, hashes are still keyed with it.
-    return seal_json(both, places.run("config", run_id), ring) if ring.encrypts else {_OPEN: both}
+    return seal_json(both, bindings.run("config", run_id), ring) if ring.encrypts else {_OPEN: both}
 
 
 def _opened(stored: Any, run_id: object, ring: Keyring) -> Config:
     if is_sealed(stored):
-        stored = {_OPEN: open_json(stored, places.run("config", run_id), ring)}
+        stored = {_OPEN: open_json(stored, bindings.run("config", run_id), ring)}
     both = stored.get(_OPEN)
     return Config(stored, "") if both is None else Config(both["config"], both["salt"])
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from holdfast.errors import DecryptionError
-from holdfast.persistence.encryption import places
+from holdfast.persistence.encryption import bindings
 from holdfast.persistence.encryption.inline import open_rest, seal_rest
 from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.records import Bell, NewRun, Question, Run, Typed
@@ -34,7 +34,7 @@ def as_typed(row: Row, column: str) -> Typed:
         data=as_bytes(row[column]),
         graph=row["graph"],
         version=row["version"],
-        place=places.run(column, row["id"]),
+        binding=bindings.run(column, row["id"]),
     )
 
 
@@ -76,7 +76,7 @@ def as_new_run(new: NewRun, row: Row) -> Run:
             data=new.input[1],
             graph=new.graph,
             version=new.version,
-            place=places.run("input", new.id),
+            binding=bindings.run("input", new.id),
         ),
         stored_result=None,
     )
@@ -107,7 +107,7 @@ def question_row(question: Question) -> Row:
 
 def stored_error(error: Mapping[str, Any], run_id: object) -> dict[str, Any]:
     """Why a run failed, as it stands in its row: of what is encrypted only the type is readable."""
-    return seal_rest(error, lambda name: name == "type", places.run("error", run_id))
+    return seal_rest(error, lambda name: name == "type", bindings.run("error", run_id))
 
 
 def shown_error(error: Mapping[str, Any] | None, run_id: object) -> Mapping[str, Any] | None:
@@ -115,7 +115,7 @@ def shown_error(error: Mapping[str, Any] | None, run_id: object) -> Mapping[str,
     if not isinstance(error, Mapping):
         return error
     try:
-        return open_rest(error, places.run("error", run_id))
+        return open_rest(error, bindings.run("error", run_id))
     except DecryptionError as why:
         return {"type": error.get("type"), "message": f"({why.message})"}
 

@@ -24,7 +24,7 @@ from holdfast.faults import point
 from holdfast.persistence import arrays
 from holdfast.persistence.codec import codec
 from holdfast.persistence.codec.strict import Codec
-from holdfast.persistence.encryption import places
+from holdfast.persistence.encryption import bindings
 from holdfast.persistence.node_cache.asking import Params, Rows, aask, ask
 from holdfast.persistence.node_cache.keys import digests
 from holdfast.persistence.node_cache.tally import TROUBLE, params, tally
@@ -148,7 +148,7 @@ class DjangoCache(BaseCache[ValueT]):
             serializer.dump_field(
                 value,
                 field=f"cached {'/'.join(namespace)}",
-                place=places.cached(self.version, namespace, key),
+                binding=bindings.cached(self.version, namespace, key),
             )
             for (namespace, key), (value, _) in pairs.items()
         ]
@@ -199,7 +199,7 @@ class DjangoCache(BaseCache[ValueT]):
         for digest, type_, data in rows:
             key = wanted[digest]
             try:
-                found[key] = loads((type_, data), places.cached(self.version, *key))
+                found[key] = loads((type_, data), bindings.cached(self.version, *key))
             except (TypeNotAllowedError, DecryptionError) as error:
                 logger.warning("cache entry %s %s is not used: %s", "/".join(key[0]), key[1], error)
             else:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from holdfast.persistence import codec
 from holdfast.persistence.connections import Connection
-from holdfast.persistence.encryption import Keyring, Place, key_of, places
+from holdfast.persistence.encryption import Binding, Keyring, bindings, key_of
 from holdfast.persistence.encryption.inline import (
     SEALED,
     key_of_json,
@@ -58,44 +58,44 @@ class Table:
         return json.dumps(value) if self.parts[name] == "jsonb" and value is not None else value
 
 
-def _pair(row: Row, type_: str, value: str, place: Place, ring: Keyring) -> bool:
+def _pair(row: Row, type_: str, value: str, binding: Binding, ring: Keyring) -> bool:
     tag, data = row[type_], row[value]
     if tag is None or data is None or tag == "empty" or key_of(tag) == ring.active:
         return False
-    row[type_], row[value] = ring.seal(*ring.open(tag, bytes(data), place), place)
+    row[type_], row[value] = ring.seal(*ring.open(tag, bytes(data), binding), binding)
     return True
 
 
-def _rest(row: Row, column: str, readable: Callable[[str], bool], place: Place, ring: Keyring) -> bool:
+def _rest(row: Row, column: str, readable: Callable[[str], bool], binding: Binding, ring: Keyring) -> bool:
     value = row[column]
     if not isinstance(value, dict):
         return False
     if SEALED in value and key_of_json({SEALED: value[SEALED]}) == ring.active:
         return False
-    row[column] = seal_rest(open_rest(value, place, ring), readable, place, ring)
+    row[column] = seal_rest(open_rest(value, binding, ring), readable, binding, ring)
     return bool(row[column] != value)
 
 
 def _blob(row: Row, ring: Keyring) -> bool:
     return _pair(
-        row, "type", "blob", places.channel(row["checkpoint_ns"], row["channel"], row["version"]), ring
+        row, "type", "blob", bindings.channel(row["checkpoint_ns"], row["channel"], row["version"]), ring
     )
 
 
 def _write(row: Row, ring: Keyring) -> bool:
-    place = places.write(row["checkpoint_ns"], row["checkpoint_id"], row["task_id"], row["channel"])
-    return _pair(row, "type", "blob", place, ring)
+    binding = bindings.write(row["checkpoint_ns"], row["checkpoint_id"], row["task_id"], row["channel"])
+    return _pair(row, "type", "blob", binding, ring)
 
 
 def _cached(row: Row, ring: Keyring) -> bool:
-    return _pair(row, "type", "value", places.cached(row["version"], row["namespace"], row["key"]), ring)
+    return _pair(row, "type", "value", bindings.cached(row["version"], row["namespace"], row["key"]), ring)
 
 
 def _effect(row: Row, ring: Keyring) -> bool:
-    changed = _pair(row, "result_type", "result", places.effect("result", row["key"]), ring)
-    text, place = row["error"], places.effect("error", row["key"])
+    changed = _pair(row, "result_type", "result", bindings.effect("result", row["key"]), ring)
+    text, binding = row["error"], bindings.effect("error", row["key"])
     if text and key_of_text(text) != ring.active:
-        row["error"] = seal_text(open_text(text, place, ring), place, ring)
+        row["error"] = seal_text(open_text(text, binding, ring), binding, ring)
         changed |= bool(row["error"] != text)
     return changed
 
@@ -103,20 +103,20 @@ def _effect(row: Row, ring: Keyring) -> bool:
 def _item(row: Row, ring: Keyring) -> bool:
     if key_of_json(row["value"]) == ring.active:
         return False
-    place = places.item(row["prefix"], row["key"])
-    row["value"] = seal_json(open_json(row["value"], place, ring), place, ring)
+    binding = bindings.item(row["prefix"], row["key"])
+    row["value"] = seal_json(open_json(row["value"], binding, ring), binding, ring)
     return True
 
 
 def _run(row: Row, ring: Keyring) -> bool:
     run_id, changed = row["id"], False
     for name in ("input", "context", "result", "answers"):
-        changed |= _pair(row, f"{name}_type", name, places.run(name, run_id), ring)
-    changed |= _rest(row, "error", lambda name: name == "type", places.run("error", run_id), ring)
+        changed |= _pair(row, f"{name}_type", name, bindings.run(name, run_id), ring)
+    changed |= _rest(row, "error", lambda name: name == "type", bindings.run("error", run_id), ring)
     for question in row["questions"] or ():
         if key_of_json(question["value"]) != ring.active:
-            place = places.question(run_id, question["id"])
-            question["value"] = seal_json(open_json(question["value"], place, ring), place, ring)
+            binding = bindings.question(run_id, question["id"])
+            question["value"] = seal_json(open_json(question["value"], binding, ring), binding, ring)
             changed = True
     config = resealed_config(row["config"], run_id, ring)
     changed |= bool(config != row["config"])
@@ -125,9 +125,9 @@ def _run(row: Row, ring: Keyring) -> bool:
 
 
 def _checkpoint(row: Row, ring: Keyring) -> bool:
-    place = places.checkpoint(row["checkpoint_ns"], row["checkpoint_id"])
+    binding = bindings.checkpoint(row["checkpoint_ns"], row["checkpoint_id"])
     before = row["checkpoint"]
-    changed = _rest(row, "metadata", is_readable, place, ring)
+    changed = _rest(row, "metadata", is_readable, binding, ring)
     row[MOVED] = _moved(row, ring) if ring.encrypts else []
     return changed or bool(row["checkpoint"] != before)
 
@@ -146,7 +146,7 @@ def _moved(row: Row, ring: Keyring) -> list[tuple[str, str, str, bytes]]:
         else:
             version = str(versions[channel])
             tag, data = codec.encoded(value, field=f"state[{channel!r}]")
-            where = places.channel(row["checkpoint_ns"], channel, version)
+            where = bindings.channel(row["checkpoint_ns"], channel, version)
             moved.append((channel, version, *ring.seal(tag, data or b"", where)))
         del values[channel]
     row["checkpoint"] = checkpoint | {"channel_values": values}
@@ -160,7 +160,7 @@ def _store_moved(connection: Connection, rows: Sequence[Row], ring: Keyring) -> 
     }
     if moved:
         names = ("threads", "namespaces", "channels", "versions", "types", "blobs")
-        columns = zip(*((*place, *value) for place, value in moved.items()), strict=True)
+        columns = zip(*((*where, *value) for where, value in moved.items()), strict=True)
         connection.execute(query("rotation_move"), dict(zip(names, map(list, columns), strict=True)))
 
 

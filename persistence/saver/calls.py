@@ -31,6 +31,7 @@ from holdfast.errors import DatabaseUnreachableError
 from holdfast.persistence.codec import codec
 from holdfast.persistence.connections import Connection
 from holdfast.persistence.fence import Fence
+from holdfast.persistence.ids import thread_id_text
 from holdfast.persistence.saver import delta
 from holdfast.persistence.saver.asking import Ask, Steps, Wait, Written
 from holdfast.persistence.saver.decoding import config_of, tuple_of
@@ -202,7 +203,9 @@ class Calls(BaseCheckpointSaver[str]):
     # --- upkeep: none of it is fenced; whoever calls it sees to it that no run uses the thread
 
     def _delete_threads(self, thread_ids: Sequence[str]) -> Steps[None]:
-        yield Ask("saver_delete_threads", {"thread_ids": [str(thread_id) for thread_id in thread_ids]})
+        yield Ask(
+            "saver_delete_threads", {"thread_ids": [thread_id_text(thread_id) for thread_id in thread_ids]}
+        )
 
     def _delete_for_runs(self, run_ids: Sequence[str]) -> Steps[None]:
         _refuse_text("run_ids", run_ids)
@@ -211,7 +214,7 @@ class Calls(BaseCheckpointSaver[str]):
                 yield from thin(thread_id, of_runs(runs))
 
     def _copy_thread(self, source: str, target: str) -> Steps[None]:
-        yield Ask("saver_copy_thread", {"source": str(source), "target": str(target)})
+        yield Ask("saver_copy_thread", {"source": thread_id_text(source), "target": thread_id_text(target)})
 
     def _prune(self, thread_ids: Sequence[str], strategy: str) -> Steps[None]:
         _refuse_text("thread_ids", thread_ids)
@@ -221,7 +224,7 @@ class Calls(BaseCheckpointSaver[str]):
             yield from self._delete_threads(thread_ids)
             return
         for thread_id in thread_ids:
-            yield from thin(str(thread_id), older(lambda run_id: 1, heads=True))
+            yield from thin(thread_id_text(thread_id), older(lambda run_id: 1, heads=True))
 
 
 def _refuse_text(name: str, given: Sequence[str]) -> None:

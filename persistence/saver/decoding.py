@@ -12,7 +12,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import TASKS
 
 from holdfast.persistence.codec.strict import Codec
-from holdfast.persistence.encryption import Place, places
+from holdfast.persistence.encryption import Binding, bindings
 from holdfast.persistence.saver.metadata import opened_metadata
 from holdfast.persistence.saver.versions import next_version
 
@@ -30,10 +30,10 @@ def config_of(thread_id: str, checkpoint_ns: str, checkpoint_id: str) -> Runnabl
     }
 
 
-def load(serde: SerializerProtocol, tag: str, data: bytes, place: Place = ()) -> Any:
+def load(serde: SerializerProtocol, tag: str, data: bytes, binding: Binding = ()) -> Any:
     """The value that was stored at that place. Raises TypeNotAllowedError, DecryptionError."""
     if isinstance(serde, Codec):
-        return serde.loads_typed((tag, data), place)
+        return serde.loads_typed((tag, data), binding)
     return serde.loads_typed((tag, data))
 
 
@@ -48,7 +48,7 @@ def tuple_of(serde: SerializerProtocol, row: Row) -> CheckpointTuple:
     values = checkpoint.get("channel_values") or {}
     for channel, tag, blob in zip(channels, types, blobs, strict=True):
         if tag != "empty":
-            where = places.channel(checkpoint_ns, channel, checkpoint["channel_versions"][channel])
+            where = bindings.channel(checkpoint_ns, channel, checkpoint["channel_versions"][channel])
             values[channel] = load(serde, tag, blob, where)
     if sent_types:  # before format 4, what a checkpoint sent stood with its parent's writes
         values[TASKS] = [serde.loads_typed(send) for send in zip(sent_types, sent_blobs, strict=True)]
@@ -58,7 +58,7 @@ def tuple_of(serde: SerializerProtocol, row: Row) -> CheckpointTuple:
     return CheckpointTuple(
         config_of(thread_id, checkpoint_ns, checkpoint_id),
         checkpoint,
-        opened_metadata(serde, json.loads(metadata), places.checkpoint(checkpoint_ns, checkpoint_id)),
+        opened_metadata(serde, json.loads(metadata), bindings.checkpoint(checkpoint_ns, checkpoint_id)),
         config_of(thread_id, checkpoint_ns, parent_id) if parent_id else None,
         _writes(serde, checkpoint_ns, checkpoint_id, writes),
     )
@@ -74,7 +74,7 @@ def _writes(
         (
             cast(str, task_id),
             cast(str, channel),
-            load(serde, tag, blob, places.write(checkpoint_ns, checkpoint_id, task_id, channel)),
+            load(serde, tag, blob, bindings.write(checkpoint_ns, checkpoint_id, task_id, channel)),
         )
         for task_id, channel, tag, blob, _, _ in ordered
     ]

@@ -9,7 +9,7 @@ from typing import Any
 from langgraph.checkpoint.base import DeltaChannelHistory, writes_sort_key
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from holdfast.persistence.encryption import places
+from holdfast.persistence.encryption import bindings
 from holdfast.persistence.saver.decoding import Row, load
 
 
@@ -26,12 +26,12 @@ def histories(
     for channel, tag, blob, inline, source, task_id, *_ in sorted(rows, key=_age):
         if task_id is None:
             # A snapshot stands in the blobs, and its inline value is only a mark.
-            where = places.channel(checkpoint_ns, channel, source)
+            where = bindings.channel(checkpoint_ns, channel, source)
             found[channel]["seed"] = (
                 json.loads(inline or "null") if tag is None else load(serde, tag, blob, where)
             )
         else:
-            where = places.write(checkpoint_ns, source, task_id, channel)
+            where = bindings.write(checkpoint_ns, source, task_id, channel)
             found[channel]["writes"].append((task_id, channel, load(serde, tag, blob, where)))
     return found
 

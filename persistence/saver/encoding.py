@@ -31,7 +31,8 @@ from langgraph.checkpoint.serde.types import ERROR, _DeltaSnapshot
 from holdfast.errors import NotSerializableError
 from holdfast.persistence import arrays
 from holdfast.persistence.codec.strict import Codec
-from holdfast.persistence.encryption import Place, places
+from holdfast.persistence.encryption import Binding, bindings
+from holdfast.persistence.ids import thread_id_text
 from holdfast.persistence.saver.metadata import encrypts, sealed_metadata
 
 Params = dict[str, Any]
@@ -59,10 +60,10 @@ class Batch:
     """The same for the tasks of one event loop, where one of them waits for it."""
 
 
-def dump(serde: SerializerProtocol, value: Any, field: str, place: Place) -> tuple[str, bytes]:
-    """Type tag and bytes of one value for that place. Raises NotSerializableError, which names the field."""
+def dump(serde: SerializerProtocol, value: Any, field: str, binding: Binding) -> tuple[str, bytes]:
+    """Type tag and bytes of one value with that binding. Raises NotSerializableError, which names the field."""
     if isinstance(serde, Codec):
-        return serde.dump_field(value, field=field, place=place)
+        return serde.dump_field(value, field=field, binding=binding)
     return serde.dumps_typed(value)
 
 
@@ -94,7 +95,7 @@ def checkpoint_params(
         if isinstance(value, _DeltaSnapshot):
             inline[channel] = True  # upstream's mark that a snapshot stands in the blobs
         if version is not None:
-            where = places.channel(namespace, channel, version)
+            where = bindings.channel(namespace, channel, version)
             tag, data = dump(serde, value, f"state[{channel!r}]", where)
             channels.append(channel)
             versions.append(str(version))
@@ -103,10 +104,10 @@ def checkpoint_params(
     described = sealed_metadata(
         serde,
         get_serializable_checkpoint_metadata(config, metadata),
-        places.checkpoint(namespace, checkpoint["id"]),
+        bindings.checkpoint(namespace, checkpoint["id"]),
     )
     params = {
-        "thread_id": str(configurable["thread_id"]),
+        "thread_id": thread_id_text(configurable.get("thread_id")),
         "checkpoint_ns": namespace,
         "checkpoint_id": checkpoint["id"],
         "parent_id": configurable.get("checkpoint_id"),
@@ -138,7 +139,7 @@ def write_rows(
             # for a model; a failure must be storable in any case.
             value = repr(value)
         if replace or index not in rows:
-            where = places.write(key[1], key[2], task_id, channel)
+            where = bindings.write(key[1], key[2], task_id, channel)
             rows[index] = (index, channel, *dump(serde, value, f"write to {channel!r}", where))
     return list(rows.values()), replace
 
@@ -152,7 +153,7 @@ def key_of(config: RunnableConfig) -> Key:
     """The checkpoint that the config names, as writes are held for it."""
     configurable = config["configurable"]
     return (
-        str(configurable["thread_id"]),
+        thread_id_text(configurable.get("thread_id")),
         configurable.get("checkpoint_ns", ""),
         configurable["checkpoint_id"],
     )

@@ -14,7 +14,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from holdfast.errors import InvalidInputError
 from holdfast.persistence.codec.strict import Codec
-from holdfast.persistence.encryption import Place
+from holdfast.persistence.encryption import Binding
 from holdfast.persistence.encryption.inline import SEALED, open_rest, seal_rest
 
 READABLE: Final = (
@@ -30,21 +30,21 @@ def encrypts(serde: SerializerProtocol) -> bool:
 
 
 def sealed_metadata(
-    serde: SerializerProtocol, metadata: Mapping[str, Any], place: Place
+    serde: SerializerProtocol, metadata: Mapping[str, Any], binding: Binding
 ) -> Mapping[str, Any]:
     """The metadata to store. Raises NotSerializableError."""
     if not (isinstance(serde, Codec) and serde.encrypts):
         return metadata
-    return seal_rest(metadata, is_readable, place, serde.ring)
+    return seal_rest(metadata, is_readable, binding, serde.ring)
 
 
 def opened_metadata(
-    serde: SerializerProtocol, metadata: CheckpointMetadata, place: Place
+    serde: SerializerProtocol, metadata: CheckpointMetadata, binding: Binding
 ) -> CheckpointMetadata:
     """The metadata that was given to ``sealed_metadata``. Raises DecryptionError."""
     if SEALED not in metadata or not isinstance(serde, Codec):
         return metadata
-    return cast(CheckpointMetadata, open_rest(cast(dict[str, Any], metadata), place, serde.ring))
+    return cast(CheckpointMetadata, open_rest(cast(dict[str, Any], metadata), binding, serde.ring))
 
 
 def check_filter(serde: SerializerProtocol, filter: Mapping[str, Any] | None) -> None:

@@ -10,6 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import get_checkpoint_id
 
 from holdfast.persistence import arrays
+from holdfast.persistence.ids import thread_id_text
 from holdfast.persistence.saver.asking import Ask
 from holdfast.persistence.saver.decoding import Row
 from holdfast.persistence.saver.encoding import Params, json_text
@@ -24,9 +25,9 @@ KEYS: Final = 10_000
 
 def get_params(config: RunnableConfig) -> Params:
     """The checkpoint that the config names, or its namespace's newest."""
-    configurable = config["configurable"]
+    configurable = config.get("configurable", {})
     return {
-        "thread_id": str(configurable["thread_id"]),
+        "thread_id": thread_id_text(configurable.get("thread_id")),
         "checkpoint_ns": configurable.get("checkpoint_ns", ""),
         "checkpoint_id": get_checkpoint_id(config),
     }
@@ -78,7 +79,7 @@ class Listing:
     def take(self, ask: Ask, rows: Sequence[Row]) -> Sequence[Row]:
         """The page of checkpoints that has come; none if it was their keys."""
         if ask.name == "saver_rows":
-            size = sum(len(blob) for row in rows for blobs in (row[8], row[12]) for blob in blobs or ())
+            size = sum(map(_size, rows))
             fitting = PAGE_BYTES * len(rows) // max(size, 1)
             self._page = max(1, min(2 * self._page, PAGE, fitting))
             return rows
@@ -91,3 +92,9 @@ class Listing:
         if self._left is not None:
             self._left -= len(rows)
         return ()
+
+
+def _size(row: Row) -> int:
+    """Bytes of what a checkpoint holds: texts stand in it, other values in blobs, and so do pending writes."""
+    body, metadata, _, _, values, _, _, _, _, _, writes, *_ = row[4:]
+    return len(body) + len(metadata) + sum(len(each or b"") for each in (*(values or ()), *(writes or ())))

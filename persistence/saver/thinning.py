@@ -16,7 +16,7 @@ from typing import NamedTuple
 from holdfast.persistence import arrays
 from holdfast.persistence.saver.asking import Ask, Steps
 
-Place = tuple[str, str]  # namespace, checkpoint
+CheckpointKey = tuple[str, str]  # namespace, checkpoint
 
 
 class Known(NamedTuple):
@@ -34,7 +34,7 @@ class Known(NamedTuple):
     """Its channels that are DeltaChannels by what it shows itself."""
 
 
-Rule = Callable[[Sequence[Known], str | None], set[Place]]
+Rule = Callable[[Sequence[Known], str | None], set[CheckpointKey]]
 """Which of the thread's checkpoints should go, given the first one of a run that may be rolled back."""
 
 
@@ -66,7 +66,7 @@ def thin(thread_id: str, rule: Rule, *, with_runs: bool = False) -> Steps[Thinne
     deltas: defaultdict[str, set[str]] = defaultdict(set)
     for each in known:
         deltas[each.namespace].update(each.deltas)
-    stored: dict[Place, _Stored] = {}
+    stored: dict[CheckpointKey, _Stored] = {}
     for namespace, channels in deltas.items():
         if channels:
             params = {**thread, "checkpoint_ns": namespace, "channels": sorted(channels)}
@@ -94,7 +94,7 @@ def older(keep: Callable[[str | None], int | None], *, heads: bool = False) -> R
     oldest kept root. ``heads``: of namespaces that stay, too, only the newest checkpoint does.
     """
 
-    def rule(known: Sequence[Known], begun: str | None) -> set[Place]:
+    def rule(known: Sequence[Known], begun: str | None) -> set[CheckpointKey]:
         spaces: defaultdict[str, list[Known]] = defaultdict(list)
         for each in known:
             spaces[each.namespace].append(each)
@@ -120,20 +120,22 @@ def older(keep: Callable[[str | None], int | None], *, heads: bool = False) -> R
     return rule
 
 
-def _needed(known: Iterable[Known], going: Set[Place], stored: Mapping[Place, _Stored]) -> set[Place]:
+def _needed(
+    known: Iterable[Known], going: Set[CheckpointKey], stored: Mapping[CheckpointKey, _Stored]
+) -> set[CheckpointKey]:
     """Those that what stays cannot do without."""
     parents = {(each.namespace, each.id): each.parent for each in known}
     nothing = _Stored(frozenset(), frozenset())
-    needed: set[Place] = set()
+    needed: set[CheckpointKey] = set()
     for each in known:
-        place = (each.namespace, each.id)
-        if place in going:
+        key = (each.namespace, each.id)
+        if key in going:
             continue
         if each.sent_by_parent and each.parent:
             needed.add((each.namespace, each.parent))
-        missing = stored.get(place, nothing).rebuilt
+        missing = stored.get(key, nothing).rebuilt
         # Up to one that stores what is missing; a kept one looks for itself.
-        while missing and (parent := parents.get(place)) and (place := (each.namespace, parent)) in going:
-            needed.add(place)
-            missing = missing & stored.get(place, nothing).missing
+        while missing and (parent := parents.get(key)) and (key := (each.namespace, parent)) in going:
+            needed.add(key)
+            missing = missing & stored.get(key, nothing).missing
     return needed

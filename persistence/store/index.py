@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cache, cached_property
-from importlib.resources import files
+from functools import cached_property
 from typing import Any, Final, LiteralString, NamedTuple
 
 from langchain_core.embeddings import Embeddings
@@ -20,7 +19,7 @@ from psycopg import sql
 from holdfast.errors import ConfigurationError, EmbeddingError
 from holdfast.persistence.store import embeddings
 from holdfast.persistence.store.namespaces import checked_text, namespace_text
-from holdfast.sql import named_statements
+from holdfast.persistence.store.statements import composed, templates
 
 _TYPES: Final[Mapping[str, int]] = {"vector": 2000, "halfvec": 4000}
 """The types of vectors, and how many dimensions an index can hold of each."""
@@ -117,12 +116,12 @@ class Index:
 
     def put(self) -> bytes:
         """The statement that stores items and vectors."""
-        return self._statement("store_put_indexed")
+        return self._statement("store_put")
 
     def search(self, *, everywhere: bool, version: str) -> bytes:
         """The statement that finds the nearest, for that version of pgvector."""
         operator, score, _ = _DISTANCES[self.distance]
-        scope = _templates()["store_anywhere" if everywhere else "store_below_a_path"].rstrip(";")
+        scope = templates()["anywhere" if everywhere else "below_a_path"]
         return self._statement(
             "store_search_similar",
             operator=sql.SQL(operator),
@@ -166,20 +165,12 @@ class Index:
         return steps
 
     def _statement(self, name: str, **parts: sql.Composable) -> bytes:
-        template = sql.SQL(_templates()[name])
-        return template.format(type=sql.Identifier(self.type), dims=sql.Literal(self.dims), **parts).as_bytes(
-            None
-        )
-
-
-@cache
-def _templates() -> dict[str, LiteralString]:
-    return named_statements(files("holdfast.persistence").joinpath("store", "vectors.sql"))
+        return composed(name, type=sql.Identifier(self.type), dims=sql.Literal(self.dims), **parts)
 
 
 def lock_and_record() -> list[LiteralString]:
     """What goes before the steps, in one transaction."""
-    return [_templates()["vectors_lock"], _templates()["vectors_record"]]
+    return [templates()["vectors_lock"], templates()["vectors_record"]]
 
 
 def _numbers(version: str) -> tuple[int, ...]:

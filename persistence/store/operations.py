@@ -26,8 +26,8 @@ from holdfast.errors import InvalidInputError
 from holdfast.persistence.encryption import keyring
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.sql import query
-from holdfast.persistence.store import searching, values
-from holdfast.persistence.store.asking import Ask, Embed, Params, Prepare, Statement, Step
+from holdfast.persistence.store import searching, statements, values
+from holdfast.persistence.store.asking import Ask, Embed, Params, Prepare, Step
 from holdfast.persistence.store.index import Index
 from holdfast.persistence.store.namespaces import checked_text, namespace_of, namespace_text, patterns
 
@@ -75,7 +75,9 @@ class Batch:
             "keys": [checked_text(op.key, "key") for _, op in ops],
             "refresh": [bool(op.refresh_ttl) for _, op in ops],
         }
-        for position, prefix, key, value, created_at, updated_at in (yield Ask(query("store_get"), params)):
+        for position, prefix, key, value, created_at, updated_at in (
+            yield Ask(statements.plain("store_get"), params)
+        ):
             self._results[ops[position - 1][0]] = Item(
                 value=values.unseal(value, prefix, key),
                 key=key,
@@ -106,7 +108,7 @@ class Batch:
     def _put(self, ops: Numbered) -> Part:
         last = last_of_each(ops)
         params = self._common | put_params(last)
-        statement: Statement = query("store_put")
+        statement = statements.plain("store_put")
         if self._index is not None and params["keys"]:
             vectors = self._index.vectors(last)
             yield Prepare()

@@ -14,8 +14,7 @@ from typing import Any, Final
 from langgraph.store.base import SearchItem, SearchOp
 
 from holdfast.persistence.encryption import keyring
-from holdfast.persistence.sql import query
-from holdfast.persistence.store import filters, values
+from holdfast.persistence.store import filters, statements, values
 from holdfast.persistence.store.asking import Ask, Embed, Params, Prepare, Statement, Step
 from holdfast.persistence.store.index import Index
 from holdfast.persistence.store.namespaces import namespace_of, namespace_text
@@ -35,7 +34,9 @@ def found(ops: Numbered, common: Params, index: Index | None) -> Generator[Step,
     plain = [each for each in ops if each not in similar]
     results: Found = {}
     if plain:
-        results |= yield from _searched(plain, common, lambda asked, params: (query("store_search"), params))
+        results |= yield from _searched(
+            plain, common, lambda asked, params: (statements.plain("store_search"), params)
+        )
     if similar and index is not None:
         version = yield Prepare()
         vectors = yield Embed([op.query or "" for _, op in similar], questions=True)
@@ -105,7 +106,7 @@ def _refreshed(
     items = [item for position, op in ops if op.refresh_ttl for item in results[position]]
     if items:
         yield Ask(
-            query("store_get"),
+            statements.plain("store_get"),
             common
             | {
                 "prefixes": [namespace_text(item.namespace) for item in items],

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 from holdfast.errors import InvalidInputError, NotSerializableError
-from holdfast.persistence.encryption import Keyring, inline, places
+from holdfast.persistence.encryption import Keyring, bindings, inline
 from holdfast.persistence.encryption.inline import SEALED, open_json, seal_json
 from holdfast.persistence.jsonb import is_storable
 
@@ -34,13 +34,13 @@ def seal(value: Mapping[str, Any], prefix: str, key: str, ring: Keyring) -> str:
     plain = json_text(dict(value), field)
     if not ring.encrypts and SEALED not in value:
         return plain
-    return json.dumps(seal_json(json.loads(plain), places.item(prefix, key), ring))
+    return json.dumps(seal_json(json.loads(plain), bindings.item(prefix, key), ring))
 
 
 def unseal(text: str, prefix: str, key: str) -> dict[str, Any]:
     """What ``seal`` was given. Raises DecryptionError."""
     value: dict[str, Any] = json.loads(text)
-    return open_json(value, places.item(prefix, key)) if SEALED in value else value
+    return open_json(value, bindings.item(prefix, key)) if SEALED in value else value
 
 
 def is_sealed(text: str) -> bool:

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from holdfast.persistence.encryption import places
+from holdfast.persistence.encryption import bindings
 from holdfast.persistence.encryption.inline import open_json
 from holdfast.persistence.models import StoreItemView
 from holdfast.runner.admin import pieces, values
@@ -66,4 +66,4 @@ class StoreItemAdmin(ReadOnlyAdmin):
     def value_text(self, item: Any) -> SafeString:
         if item.size > values.MAX_BYTES:
             return values.note(f"{item.size:,} bytes: too large to be shown here.")
-        return values.opened(lambda: open_json(item.value, places.item(item.prefix, item.key)))
+        return values.opened(lambda: open_json(item.value, bindings.item(item.prefix, item.key)))

@@ -21,7 +21,7 @@ from langgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
 from holdfast.errors import EffectRefusedError
 from holdfast.persistence.effects import Kind
 from holdfast.runner.effects.guard import arun, run
-from holdfast.runner.effects.identity import CurrentEffect, current_effect, is_async, place_of
+from holdfast.runner.effects.identity import CurrentEffect, call_site_of, current_effect, is_async
 from holdfast.runner.effects.steps import Guarded
 
 __all__ = ["CurrentEffect", "Reconcile", "current_effect", "task"]
@@ -51,7 +51,7 @@ class Task(langgraph.func._TaskFunction[P, T], Generic[P, T]):
         """
         body = self.func
         guarded = Guarded(
-            place=place_of(self.function, self.effect, body, args, kwargs),
+            site=call_site_of(self.function, self.effect, body, args, kwargs),
             args=args,
             kwargs=kwargs,
             reconcile=self.reconcile,

@@ -18,7 +18,7 @@ from langgraph.types import interrupt
 from holdfast.errors import LeaseLostError
 from holdfast.persistence import effects as ledger
 from holdfast.persistence.jsonb import storable
-from holdfast.runner.effects.identity import Place
+from holdfast.runner.effects.identity import CallSite
 from holdfast.runner.effects.steps import Body, Guarded, Io, Steps, begin, finish, loads
 from holdfast.runner.runs.attempt import Attempt
 
@@ -27,12 +27,12 @@ logger = logging.getLogger("holdfast.effects")
 
 def at_most_once(guarded: Guarded, attempt: Attempt) -> Steps:
     """The steps of one call."""
-    place, key = guarded.place, guarded.place.call.key
+    site, key = guarded.site, guarded.site.call.key
     answers = 0
-    begun = yield Io(partial(begin, place, attempt))
+    begun = yield Io(partial(begin, site, attempt))
     if isinstance(begun, ledger.Record):
         if begun.state == "done":
-            return loads(place, begun)
+            return loads(site, begun)
         number, used, why = (
             begun.attempts,
             begun.answers,
@@ -44,7 +44,7 @@ def at_most_once(guarded: Guarded, attempt: Attempt) -> Steps:
         if not why:
             try:
                 value = yield Body(guarded.effect(number))
-                yield Io(partial(finish, place, attempt, value, used))
+                yield Io(partial(finish, site, attempt, value, used))
             except LeaseLostError:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever comes out of the body leaves its outcome unknown
@@ -58,11 +58,11 @@ def at_most_once(guarded: Guarded, attempt: Attempt) -> Steps:
             try:
                 verdict = _verdict((yield Body(guarded.effect(number), work)))
             except Exception:  # reconcile is the user's; one that fails does not know, and the run asks
-                logger.warning("reconcile of %s failed", place.call.function, exc_info=True)
+                logger.warning("reconcile of %s failed", site.call.function, exc_info=True)
         problem = ""
         while verdict is None:
             # Answers to earlier doubts come first again, in order; they have been used.
-            answer = interrupt(_question(place, number, why, problem))
+            answer = interrupt(_question(site, number, why, problem))
             answers += 1
             if answers > used:
                 used = answers
@@ -70,7 +70,7 @@ def at_most_once(guarded: Guarded, attempt: Attempt) -> Steps:
                 problem = 'The answer must be {"happened": True, "result": …} or {"happened": False}.'
         happened, result = verdict
         if happened:
-            yield Io(partial(finish, place, attempt, result, used))
+            yield Io(partial(finish, site, attempt, result, used))
             return result
         number = yield Io(partial(ledger.begin_again, attempt.alias, attempt.fence, key, number, used))
         why = ""
@@ -82,12 +82,12 @@ def _verdict(answer: Any) -> tuple[bool, Any] | None:
     return None
 
 
-def _question(place: Place, attempts: int, why: str, problem: str) -> dict[str, Any]:
+def _question(site: CallSite, attempts: int, why: str, problem: str) -> dict[str, Any]:
     question = {
         "kind": "effect_in_doubt",
-        "key": place.call.key,
-        "function": place.call.function,
-        "arguments": place.call.arguments,
+        "key": site.call.key,
+        "function": site.call.function,
+        "arguments": site.call.arguments,
         "attempts": attempts,
         "why": why,
         "answer": '{"happened": True, "result": …} if it happened, {"happened": False} if it did not',

@@ -38,10 +38,10 @@ class AttemptOverError(LeaseLostError, GraphBubbleUp):
 
 
 def _steps(guarded: Guarded) -> Steps:
-    attempt = guarded.place.attempt
+    attempt = guarded.site.attempt
     if attempt is None:
         return _unguarded(guarded)
-    return _keyed(guarded, attempt) if guarded.place.call.kind == "keyed" else at_most_once(guarded, attempt)
+    return _keyed(guarded, attempt) if guarded.site.call.kind == "keyed" else at_most_once(guarded, attempt)
 
 
 def _unguarded(guarded: Guarded) -> Steps:
@@ -49,11 +49,11 @@ def _unguarded(guarded: Guarded) -> Steps:
 
 
 def _keyed(guarded: Guarded, attempt: Attempt) -> Steps:
-    begun = yield Io(partial(begin, guarded.place, attempt))
+    begun = yield Io(partial(begin, guarded.site, attempt))
     if isinstance(begun, ledger.Record):
-        return loads(guarded.place, begun)
+        return loads(guarded.site, begun)
     value = yield Body(guarded.effect(begun))
-    yield Io(partial(finish, guarded.place, attempt, value))
+    yield Io(partial(finish, guarded.site, attempt, value))
     return value
 
 
@@ -84,11 +84,11 @@ def _asking(attempt: Attempt | None) -> Generator[None, None, None]:
 def run(guarded: Guarded, body: Callable[[], Any]) -> Any:
     """Execute a sync body under guard, or return what is recorded of it."""
     with _lease():
-        attempt = guarded.place.attempt
-        if guarded.place.call.kind == "transactional" and attempt is not None:
-            wait_durable(guarded.place, attempt)
+        attempt = guarded.site.attempt
+        if guarded.site.call.kind == "transactional" and attempt is not None:
+            wait_durable(guarded.site, attempt)
             with _asking(attempt):
-                return transactional(guarded.place, attempt, guarded.effect(1), body)
+                return transactional(guarded.site, attempt, guarded.effect(1), body)
         steps = _steps(guarded)
         try:
             step = next(steps)
@@ -121,7 +121,7 @@ async def arun(guarded: Guarded, body: Callable[[], Awaitable[Any]]) -> Any:
             while True:
                 try:
                     if isinstance(step, Io):
-                        with _asking(guarded.place.attempt):
+                        with _asking(guarded.site.attempt):
                             outcome = await _in_thread(step.work)
                     else:
                         with executing(step.effect):

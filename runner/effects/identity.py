@@ -38,13 +38,13 @@ from holdfast.persistence.encryption.salted import salted
 from holdfast.runner.runs.attempt import Attempt, current_attempt
 
 __all__ = [
+    "CallSite",
     "CurrentEffect",
-    "Place",
+    "call_site_of",
     "current_effect",
     "enclosing_effect",
     "executing",
     "is_async",
-    "place_of",
 ]
 
 # What LangGraph hands to a body beside its arguments; never part of a call's identity.
@@ -66,7 +66,7 @@ class CurrentEffect:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class CallSite:
     """One call, and where in which run it was made."""
 
     call: Call
@@ -113,9 +113,9 @@ _calls: WeakKeyDictionary[Callable[..., Any], dict[tuple[int, str, str], int]] =
 _calls_lock = threading.Lock()
 
 
-def place_of(
+def call_site_of(
     function: str, kind: Kind, body: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Place:
+) -> CallSite:
     """Identify the call that the running node, entrypoint or task body makes right now."""
     conf = get_config()[CONF]
     attempt = current_attempt()
@@ -136,7 +136,7 @@ def place_of(
         serializer = codec()
     named = _named(body, args, kwargs)
     scope = attempt.run_id if attempt is not None else thread_id
-    return Place(
+    return CallSite(
         call=Call(
             key=key_of(scope, caller, function, number),
             thread_id=attempt.thread_id if attempt is not None else thread_id,

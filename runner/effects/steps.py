@@ -17,8 +17,8 @@ from holdfast.conf import settings
 from holdfast.errors import EffectRefusedError
 from holdfast.faults import point
 from holdfast.persistence import effects as ledger
-from holdfast.persistence.encryption import places
-from holdfast.runner.effects.identity import CurrentEffect, Place
+from holdfast.persistence.encryption import bindings
+from holdfast.runner.effects.identity import CallSite, CurrentEffect
 from holdfast.runner.runs.attempt import Attempt
 
 
@@ -26,14 +26,14 @@ from holdfast.runner.runs.attempt import Attempt
 class Guarded:
     """One call that is to be executed under guard."""
 
-    place: Place
+    site: CallSite
     args: tuple[Any, ...] = field(repr=False)
     kwargs: Mapping[str, Any] = field(repr=False)
     reconcile: Callable[..., Any] | None
 
     def effect(self, attempt: int) -> CurrentEffect:
         """What the body is told. Called inside the task that executes it."""
-        call = self.place.call
+        call = self.site.call
         task_id = get_config()[CONF][CONFIG_KEY_TASK_ID]
         return CurrentEffect(
             key=call.key, function=call.function, kind=call.kind, attempt=attempt, task_id=task_id
@@ -58,45 +58,45 @@ class Body:
 Steps = Generator[Io | Body, Any, Any]
 
 
-def begin(place: Place, attempt: Attempt) -> ledger.Record | int:
+def begin(site: CallSite, attempt: Attempt) -> ledger.Record | int:
     """Announce the effect once its checkpoint is durable: the attempt's number, or the row that forbids it."""
-    wait_durable(place, attempt)
+    wait_durable(site, attempt)
     point("effect-before-begin")
-    begun = ledger.begin(attempt.alias, attempt.fence, place.call)
+    begun = ledger.begin(attempt.alias, attempt.fence, site.call)
     point("effect-after-begin")
     return begun
 
 
-def finish(place: Place, attempt: Attempt, value: Any, answers: int = 0) -> None:
+def finish(site: CallSite, attempt: Attempt, value: Any, answers: int = 0) -> None:
     """Record that it happened, and with what result."""
     point("effect-after-body")
-    type_, data = dumps(place, value)
-    ledger.finish(attempt.alias, attempt.fence, place.call.key, type_, data, answers)
+    type_, data = dumps(site, value)
+    ledger.finish(attempt.alias, attempt.fence, site.call.key, type_, data, answers)
     point("effect-after-commit")
 
 
-def dumps(place: Place, value: Any) -> tuple[str, bytes]:
+def dumps(site: CallSite, value: Any) -> tuple[str, bytes]:
     """Type tag and bytes of a result. Raises NotSerializableError, which names the function."""
-    where = places.effect("result", place.call.key)
-    return place.codec.dump_field(value, field=f"result of {place.call.function}", place=where)
+    where = bindings.effect("result", site.call.key)
+    return site.codec.dump_field(value, field=f"result of {site.call.function}", binding=where)
 
 
-def loads(place: Place, record: ledger.Record) -> Any:
+def loads(site: CallSite, record: ledger.Record) -> Any:
     """The recorded result. Raises TypeNotAllowedError, DecryptionError."""
-    where = places.effect("result", place.call.key)
-    return place.codec.loads_typed((record.result_type or "null", bytes(record.result or b"")), where)
+    where = bindings.effect("result", site.call.key)
+    return site.codec.loads_typed((record.result_type or "null", bytes(record.result or b"")), where)
 
 
-def wait_durable(place: Place, attempt: Attempt) -> None:
+def wait_durable(site: CallSite, attempt: Attempt) -> None:
     """Wait until the checkpoint that the key hangs on is stored (R19). Raises LeaseLostError, EffectRefusedError."""
     seconds = settings().LEASE
-    durable = attempt.fence.wait_durable(place.checkpoint_ns, place.checkpoint_id, seconds)
+    durable = attempt.fence.wait_durable(site.checkpoint_ns, site.checkpoint_id, seconds)
     if attempt.fence.lost:
         attempt.fence.refuse()
     if not durable:
         raise EffectRefusedError(
-            f"{place.call.function}: the checkpoint before it was not stored within {seconds:g} s. Without it the "
+            f"{site.call.function}: the checkpoint before it was not stored within {seconds:g} s. Without it the "
             "effect could not be recognised after a crash. A subgraph that calls effects must not be compiled "
             "with checkpointer=False.",
-            function=place.call.function,
+            function=site.call.function,
         )

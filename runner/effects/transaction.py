@@ -22,7 +22,7 @@ from holdfast.errors import DatabaseUnreachableError, EffectRefusedError, IdleIn
 from holdfast.faults import point
 from holdfast.persistence import effects as ledger
 from holdfast.persistence.connections import Patience, has_idled, is_lent
-from holdfast.runner.effects.identity import CurrentEffect, Place, enclosing_effect, executing
+from holdfast.runner.effects.identity import CallSite, CurrentEffect, enclosing_effect, executing
 from holdfast.runner.effects.steps import dumps, loads
 from holdfast.runner.runs.attempt import Attempt
 
@@ -33,26 +33,26 @@ class _AlreadyRecordedError(Exception):
     """Rolls back a second execution of what another transaction has recorded."""
 
 
-def transactional(place: Place, attempt: Attempt, effect: CurrentEffect, body: Callable[[], Any]) -> Any:
+def transactional(site: CallSite, attempt: Attempt, effect: CurrentEffect, body: Callable[[], Any]) -> Any:
     """Execute the body exactly once, or return what is recorded of it.
 
     Raises what the body raises, EffectRefusedError, EffectMismatchError, IdleInTransactionError,
     LeaseLostError, NotSerializableError; DatabaseUnreachableError after LEASE seconds of trying.
     """
     connection = connections[attempt.alias]
-    _refuse_if_nested(connection, place)
+    _refuse_if_nested(connection, site)
     fresh = connection.connection is None
     patience = Patience()
     used: list[Any] = []
     try:
         while True:
-            record = ledger.find(attempt.alias, place.call.key)
+            record = ledger.find(attempt.alias, site.call.key)
             if record is not None:
-                record.check(place.call)
-                return loads(place, record)
+                record.check(site.call)
+                return loads(site, record)
             try:
                 used.clear()
-                return _execute(connection, place, attempt, effect, body, used)
+                return _execute(connection, site, attempt, effect, body, used)
             except _AlreadyRecordedError:
                 continue
             except Exception as error:  # the body may wrap its error: the session tells what it is
@@ -60,11 +60,11 @@ def transactional(place: Place, attempt: Attempt, effect: CurrentEffect, body: C
                     raise
                 connection.close()
                 if has_idled(error):
-                    raise _idled_error(place) from error
-                logger.warning("%s: %s; looking in the ledger", place.call.function, str(error).strip())
+                    raise _idled_error(site) from error
+                logger.warning("%s: %s; looking in the ledger", site.call.function, str(error).strip())
                 if not patience.wait():
                     raise DatabaseUnreachableError(
-                        f"{place.call.function}: the database {attempt.alias!r} broke its transaction again and "
+                        f"{site.call.function}: the database {attempt.alias!r} broke its transaction again and "
                         f"again for {patience.seconds:g} s: {str(error).strip()}",
                         alias=attempt.alias,
                     ) from error
@@ -75,7 +75,7 @@ def transactional(place: Place, attempt: Attempt, effect: CurrentEffect, body: C
 
 def _execute(
     connection: BaseDatabaseWrapper,
-    place: Place,
+    site: CallSite,
     attempt: Attempt,
     effect: CurrentEffect,
     body: Callable[[], Any],
@@ -91,9 +91,9 @@ def _execute(
         with executing(effect):
             value = body()
         point("effect-after-body")
-        type_, data = dumps(place, value)
+        type_, data = dumps(site, value)
         with connection.cursor() as cursor:
-            if not ledger.record_in_transaction(cursor, attempt.fence, place.call, type_, data):
+            if not ledger.record_in_transaction(cursor, attempt.fence, site.call, type_, data):
                 raise _AlreadyRecordedError
         point("effect-in-transaction")
     point("effect-after-commit")
@@ -105,7 +105,7 @@ def _session_died(error: Exception, used: list[Any]) -> bool:
     return used[0].closed if used else isinstance(error, DatabaseError | InterfaceError)
 
 
-def _refuse_if_nested(connection: BaseDatabaseWrapper, place: Place) -> None:
+def _refuse_if_nested(connection: BaseDatabaseWrapper, site: CallSite) -> None:
     outer = enclosing_effect()
     if outer is not None and outer.kind == "transactional":
         reason = (
@@ -118,17 +118,17 @@ def _refuse_if_nested(connection: BaseDatabaseWrapper, place: Place) -> None:
     else:
         return
     raise EffectRefusedError(
-        f"The transactional effect {place.call.function} cannot be executed here: {reason}.",
-        function=place.call.function,
+        f"The transactional effect {site.call.function} cannot be executed here: {reason}.",
+        function=site.call.function,
     )
 
 
-def _idled_error(place: Place) -> IdleInTransactionError:
+def _idled_error(site: CallSite) -> IdleInTransactionError:
     limit = settings().IDLE_IN_TRANSACTION
     return IdleInTransactionError(
-        f"The body of the transactional effect {place.call.function} left its transaction idle for more than "
+        f"The body of the transactional effect {site.call.function} left its transaction idle for more than "
         f'{limit:g} s, and the database ended it (HOLDFAST["IDLE_IN_TRANSACTION"]). Do slow work, such as calls of '
         "other services, before the effect, in a task or node of its own.",
-        function=place.call.function,
+        function=site.call.function,
         setting="IDLE_IN_TRANSACTION",
     )

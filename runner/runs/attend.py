@@ -35,7 +35,7 @@ def attend(run_id: RunId) -> Run | None:
         with claimed(process, run_id) as had:
             if had is not None:
                 return _attempt(process, had)
-    if process.draining:  # perhaps only since it waited for a beat or for a place
+    if process.draining:  # perhaps only since it waited for a beat or to be admitted
         _pass_on(run_id)
     else:
         _say_why_not(run_id)
@@ -73,7 +73,7 @@ def _attempt(process: Process, had: Claimed) -> Run | None:
         claim=claim,
         fence=Fence(run.id, claim.token, run.thread_id, entered=claim.entered, era=claim.era),
         timeline=Timeline(run_id=run.id, delivery=run.deliveries, owner=process.owner),
-        place=had.place,
+        admission=had.admission,
     )
     with process.executing(execution):
         try:

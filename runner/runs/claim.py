@@ -12,7 +12,7 @@ from holdfast.persistence import ledger
 from holdfast.persistence.ids import RunId, new_token
 from holdfast.persistence.records import Claim
 from holdfast.runner import dispatch
-from holdfast.runner.runs.gate import Place
+from holdfast.runner.runs.gate import Admission
 from holdfast.runner.runs.process import Process
 
 logger = logging.getLogger("holdfast.claim")
@@ -20,15 +20,15 @@ logger = logging.getLogger("holdfast.claim")
 BEAT_AGE = 1.0
 """Seconds: nothing is claimed without a beat younger than this (R8)."""
 PATIENCE = 5.0
-"""Seconds that a bell waits for a beat, or for a place in its process, before it is given up."""
+"""Seconds that a bell waits for a beat, or to be admitted to its process, before it is given up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claimed:
-    """A claim and the place in the process that it is executed in."""
+    """A claim, and its admission to the process that executes it."""
 
     claim: Claim
-    place: Place
+    admission: Admission
 
 
 @contextmanager
@@ -37,19 +37,19 @@ def claimed(process: Process, run_id: RunId) -> Iterator[Claimed | None]:
     if not _has_beaten(process, run_id):
         yield None
         return
-    with process.gate.place(patience=PATIENCE) as place:
-        if place is None:
+    with process.gate.admission(patience=PATIENCE) as admission:
+        if admission is None:
             _pass_on(run_id)  # this one has room once the run that is alone has moved on
             yield None
             return
         if (claim := _take(process, run_id, alone=False)) is not None:
-            yield Claimed(claim=claim, place=place)
+            yield Claimed(claim=claim, admission=admission)
             return
     if process.draining or not _wants_solitude(run_id):
         yield None
         return
-    with process.gate.place(alone=True, patience=PATIENCE) as place:
-        if place is None:
+    with process.gate.admission(alone=True, patience=PATIENCE) as admission:
+        if admission is None:
             _pass_on(run_id)  # some neighbour's node takes its time
             yield None
             return
@@ -58,7 +58,7 @@ def claimed(process: Process, run_id: RunId) -> Iterator[Claimed | None]:
             yield None
             return
         logger.warning("run %s died twice at one place: it executes alone in this process", run_id)
-        yield Claimed(claim=claim, place=place)
+        yield Claimed(claim=claim, admission=admission)
 
 
 def _has_beaten(process: Process, run_id: RunId) -> bool:
@@ -71,7 +71,9 @@ def _has_beaten(process: Process, run_id: RunId) -> bool:
 
 
 def _take(process: Process, run_id: RunId, *, alone: bool) -> Claim | None:
-    if process.draining:  # looked at last: it may have been told so while it waited for beat or place (R13)
+    if (
+        process.draining
+    ):  # looked at last: it may have been told so while it waited for a beat or to be admitted (R13)
         return None
     with ledger.pooled():
         return ledger.claim(

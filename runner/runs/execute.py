@@ -23,7 +23,7 @@ from holdfast.graphs.spec import GraphSpec
 from holdfast.persistence import DjangoSaver, ledger
 from holdfast.persistence.backends import GuardedSaver
 from holdfast.persistence.records import Claim
-from holdfast.runner.runs import executors, places, questions
+from holdfast.runner.runs import attachments, executors, questions
 from holdfast.runner.runs.attempt import Attempt, attempt_scope
 from holdfast.runner.runs.exits import told_to_go
 from holdfast.runner.runs.loop import OrmKeeper, loop
@@ -42,9 +42,9 @@ def execute(claim: Claim, execution: Execution) -> Outcome:
     outcome: Outcome
     try:
         spec = registry.get(claim.run.graph, claim.run.version)
-        parts = places.of_run(spec, execution)
+        parts = attachments.of_run(spec, execution)
         graph = spec.compile().copy(parts)
-        saver = places.guarded(parts)
+        saver = attachments.guarded(parts)
         if saver is not None:
             saver.enter_if_begun()
         attempt = _attempt(claim, execution, spec, saver)

@@ -9,7 +9,7 @@ processor time). Here a task's writes are handed to the saver in the thread that
 their checkpoint; a checkpoint is stored in the thread that is about to wait for it (``durability="sync"``),
 together with the writes that LangGraph would have it wait for; and a cache that is not ours has threads of its own.
 In async graphs a task's writes are handed over in the same way and take no task of the loop's. Nodes and calls have
-places (``room``), and calls pass the boundary before they begin (R13).
+slots (``room``), and calls pass the boundary before they begin (R13).
 
 There is no public way to tell LangGraph otherwise, so inside a run its executors are replaced by these, and how it
 treats cached nodes by ``cached_nodes``. Outside a run nothing changes. In the runner only these two replace parts of LangGraph.
@@ -34,7 +34,7 @@ from holdfast.persistence import DjangoSaver
 from holdfast.persistence.backends import GuardedSaver
 from holdfast.runner.runs import boundary, cached_nodes, single_flight
 from holdfast.runner.runs.attempt import current_attempt
-from holdfast.runner.runs.room import MOST_OUT, Place, Room, current_place, enter
+from holdfast.runner.runs.room import MOST_OUT, Room, Slot, current_slot, enter
 
 Ours = DjangoSaver | GuardedSaver
 
@@ -57,21 +57,21 @@ _stock_pool: Final = vars(_executor)["get_executor_for_config"]
 class _Node(Future[Any]):
     """What became of a node; remembers that somebody has lost interest in it, also while it runs."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, slot: Slot) -> None:
         super().__init__()
-        self._place = place
+        self._slot = slot
         self.turn: Future[None] | None = None
 
     def cancel(self) -> bool:
         """As any future's; a node that waits for another worker's value gives up."""
-        self._place.unwanted = True
+        self._slot.unwanted = True
         if self.turn is not None:
             self.turn.cancel()
         return super().cancel()
 
 
 class _Pool(ContextThreadPoolExecutor):
-    """Of sync graphs: nodes and calls in as many places as stock has threads; what stores their results elsewhere."""
+    """Of sync graphs: nodes and calls in as many slots as stock has threads; what stores their results elsewhere."""
 
     def __init__(self, nodes: int | None) -> None:
         super().__init__(max_workers=NO_LIMIT)
@@ -96,26 +96,26 @@ class _Pool(ContextThreadPoolExecutor):
             return self._cache.submit(func, *args, **kwargs)
         if (at := _task_among(args)) is None:
             return super().submit(func, *args, **kwargs)
-        place = Place(self._room, current_place())
+        slot = Slot(self._room, current_slot())
         given: list[Any] = list(args)
-        given[at - 1] = partial(_begin, place, given[at - 1])
+        given[at - 1] = partial(_begin, slot, given[at - 1])
         work: Any = func
-        return self._in_turn(place, partial(work, *given, **kwargs))
+        return self._in_turn(slot, partial(work, *given, **kwargs))
 
-    def _in_turn(self, place: Place, work: Callable[[], Any]) -> Future[Any]:
-        node = _Node(place)
+    def _in_turn(self, slot: Slot, work: Callable[[], Any]) -> Future[Any]:
+        node = _Node(slot)
 
         def go(_: object = None) -> None:
             if node.turn is not None and node.turn.cancelled():
                 return
-            place.begin()
+            slot.begin()
             try:
-                super(_Pool, self).submit(_execute, node, place, work)
+                super(_Pool, self).submit(_execute, node, slot, work)
             except RuntimeError as error:  # the interpreter is about to end
-                place.end()
+                slot.end()
                 node.set_exception(error)
 
-        node.turn = place.turn()
+        node.turn = slot.turn()
         if node.turn is None:
             go()
         else:
@@ -128,17 +128,17 @@ class _Pool(ContextThreadPoolExecutor):
         self._cache.shutdown(wait)
 
 
-def _execute(node: Future[Any], place: Place, work: Callable[[], Any]) -> None:
+def _execute(node: Future[Any], slot: Slot, work: Callable[[], Any]) -> None:
     if not node.set_running_or_notify_cancel():
-        place.end()
+        slot.end()
         return
     try:
         result = work()
     except BaseException as error:  # noqa: BLE001 - raised where the future is asked
-        place.end()
+        slot.end()
         node.set_exception(error)
     else:
-        place.end()
+        slot.end()
         node.set_result(result)
 
 
@@ -169,7 +169,7 @@ def _nothing() -> None:
 
 
 class _Tasks(_executor.AsyncBackgroundExecutor):
-    """Of async graphs: nodes and calls wait for their places, of which ``max_concurrency`` says how many.
+    """Of async graphs: nodes and calls wait for their slots, of which ``max_concurrency`` says how many.
 
     What stores their results waits for none. All of it is called on the loop's own thread.
     """
@@ -178,14 +178,14 @@ class _Tasks(_executor.AsyncBackgroundExecutor):
         super().__init__(config)
         self._room = Room(config.get("max_concurrency"))
         if current_attempt() is not None:
-            self.semaphore = None  # nodes and calls wait for their places
+            self.semaphore = None  # nodes and calls wait for their slots
 
     def submit(self, fn: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
         """As the stock one, outside a run."""
         if current_attempt() is None:
             return super().submit(fn, *args, **kwargs)
         if _task_among(args) is not None:
-            return super().submit(_abegin, Place(self._room, current_place()), fn, *args, **kwargs)
+            return super().submit(_abegin, Slot(self._room, current_slot()), fn, *args, **kwargs)
         owner, name = getattr(fn, "__self__", None), getattr(fn, "__name__", "")
         if single_flight.covers(owner):
             done = self.loop.create_future()  # it has been stored
@@ -214,9 +214,9 @@ def _task_among(args: tuple[Any, ...]) -> int | None:
 
 
 def _begin(
-    place: Place, function: Callable[..., T], task: PregelExecutableTask, *args: Any, **kwargs: Any
+    slot: Slot, function: Callable[..., T], task: PregelExecutableTask, *args: Any, **kwargs: Any
 ) -> T:
-    enter(place)
+    enter(slot)
     if boundary.is_call(task):
         boundary.wait()
         boundary.check(task)
@@ -224,10 +224,10 @@ def _begin(
 
 
 async def _abegin(
-    place: Place, function: Callable[..., Awaitable[T]], task: PregelExecutableTask, *args: Any, **kwargs: Any
+    slot: Slot, function: Callable[..., Awaitable[T]], task: PregelExecutableTask, *args: Any, **kwargs: Any
 ) -> T:
-    enter(place)
-    await place.abegin()
+    enter(slot)
+    await slot.abegin()
     try:
         if boundary.is_call(task):
             if boundary.is_held_up():
@@ -235,7 +235,7 @@ async def _abegin(
             boundary.check(task)
         return await function(task, *args, **kwargs)
     finally:
-        place.end()
+        slot.end()
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 A generator that yields what is to be done and receives its outcome, written once for threads and asyncio tasks;
 ``single_flight`` performs the steps. It leads, and computes; or another leads, and it waits until the value is
 there or the leader has failed or died, and then tries again. A lead is taken when the node begins, so never by one
-that stands in line for its place.
+that stands in line for its slot.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from holdfast.persistence.node_cache.flights import Ask, Flight
 from holdfast.persistence.node_cache.tally import TROUBLE
 from holdfast.runner.runs import boundary
 from holdfast.runner.runs.attempt import Attempt
-from holdfast.runner.runs.room import Place
+from holdfast.runner.runs.room import Slot
 
 logger = logging.getLogger("holdfast.flights")
 
@@ -34,16 +34,16 @@ Writes = list[tuple[str, Any]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Passenger:
-    """A task of an attempt, in its place, and the flight that it needs."""
+    """A task of an attempt, in its slot, and the flight that it needs."""
 
     flight: Flight
     task: PregelExecutableTask
     attempt: Attempt
-    place: Place | None
+    slot: Slot | None
 
     def unwanted(self) -> bool:
         """Whether nobody waits for the task any more: a sibling has failed."""
-        return self.place is not None and any(place.unwanted for place in self.place.chain())
+        return self.slot is not None and any(slot.unwanted for slot in self.slot.chain())
 
     def stopped(self) -> bool:
         """Whether it is not to go on, nor to wait."""
@@ -57,12 +57,12 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A step: wait for news of the flight, in nobody's place."""
+    """A step: wait for news of the flight, in nobody's slot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Return:
-    """A step: have a place again."""
+    """A step: have a slot again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def _board(passenger: Passenger) -> Boarding:
         news = yield Wait()
         if news == "over" and (found := (yield Look())) is not None:
             return found, False
-        yield Return()  # before the lead: others would wait for it as long as for a place
+        yield Return()  # before the lead: others would wait for it as long as for a slot
         _check(passenger)
         if news == "circle":
             return None, False

@@ -131,7 +131,7 @@ class Heartbeat:
             self._watch.look(connections[ledger.alias()])
         for execution in executions.values():
             if execution.fence.progressed:
-                process.gate.admit_others(execution.place)
+                process.gate.admit_others(execution.admission)
             self._write_timeline(execution)
         tally().write(ledger.alias(), django=True)  # the pool's connections may all be busy
 

@@ -23,7 +23,7 @@ from holdfast.per_process import PerProcess
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.ids import RunId
 from holdfast.persistence.records import Claim, Session
-from holdfast.runner.runs.gate import Gate, Place
+from holdfast.runner.runs.gate import Admission, Gate
 from holdfast.runner.runs.timeline import Timeline
 
 logger = logging.getLogger("holdfast.worker")
@@ -42,7 +42,7 @@ class Execution:
     claim: Claim
     fence: Fence
     timeline: Timeline
-    place: Place = field(default_factory=Place)
+    admission: Admission = field(default_factory=Admission)
     control: RunControl = field(default_factory=RunControl)
     cancel_since: float | None = None
     """Monotonic seconds when a wish to cancel was seen."""

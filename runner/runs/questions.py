@@ -16,7 +16,7 @@ from typing import Any
 
 from holdfast.persistence import codec, ledger
 from holdfast.persistence.backends import GuardedSaver, threads
-from holdfast.persistence.encryption import places
+from holdfast.persistence.encryption import bindings
 from holdfast.persistence.encryption.inline import seal_json
 from holdfast.persistence.ids import RunId, ThreadId
 from holdfast.persistence.jsonb import storable
@@ -47,7 +47,7 @@ def waiting(
                 found[interrupt.id] = Question(
                     id=question_id,
                     run_id=run_id,
-                    stored=seal_json(shown, places.question(run_id, question_id)),
+                    stored=seal_json(shown, bindings.question(run_id, question_id)),
                     node=nodes.get(each.task_id, _caller(each.namespace)),
                     namespace=each.namespace,
                     checkpoint_id=each.checkpoint_id,
@@ -97,7 +97,9 @@ def _held(thread_id: ThreadId, allow: frozenset[tuple[str, str]]) -> list[thread
     held = []
     for row in ledger.questions_held(thread_id):
         at = (row["checkpoint_ns"], row["checkpoint_id"], row["task_id"])
-        asked = codec.loads(row["type"], row["blob"], extra=allow, place=places.write(*at, "__interrupt__"))
+        asked = codec.loads(
+            row["type"], row["blob"], extra=allow, binding=bindings.write(*at, "__interrupt__")
+        )
         answered = _answers(row["resumed_type"], row["resumed_blob"], allow, at)
         held.append(threads.Held(*at, interrupts=asked, answered=answered))
     return held
@@ -118,7 +120,7 @@ def _answers(
     """How many answers the task has: namespace, checkpoint and task are where they stand."""
     if type_ is None:
         return 0
-    given = codec.loads(type_, blob, extra=allow, place=places.write(*at, "__resume__"))
+    given = codec.loads(type_, blob, extra=allow, binding=bindings.write(*at, "__resume__"))
     return len(given) if isinstance(given, list) else 1
 
 

@@ -12,7 +12,7 @@ from holdfast.conf import settings
 from holdfast.errors import InvalidInputError
 from holdfast.graphs import registry
 from holdfast.persistence import codec, ledger
-from holdfast.persistence.encryption import places
+from holdfast.persistence.encryption import bindings
 from holdfast.persistence.encryption.salted import new_salt, salted, stored_config
 from holdfast.persistence.ids import ThreadId, new_run_id, parse_thread_id
 from holdfast.persistence.records import NewRun
@@ -77,8 +77,8 @@ def checked(request: Request) -> NewRun:
         thread_id=thread_id,
         graph=spec.name,
         version=spec.version,
-        input=codec.sealed(sent, places.run("input", run_id)),
-        context=codec.sealed(context, places.run("context", run_id)),
+        input=codec.sealed(sent, bindings.run("input", run_id)),
+        context=codec.sealed(context, bindings.run("context", run_id)),
         config=stored_config(config, salt, run_id),
         metadata=metadata,
         priority=request.priority,

@@ -11,7 +11,7 @@ from django.db import transaction
 from holdfast import faults
 from holdfast.errors import RunNotWaitingError, UnknownQuestionError
 from holdfast.persistence import codec, ledger
-from holdfast.persistence.encryption import places
+from holdfast.persistence.encryption import bindings
 from holdfast.persistence.ids import RunId
 from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.records import Run
@@ -34,7 +34,7 @@ def resume(run_id: RunId, answer: Any) -> Run:
         )
     given = _by_question(run, answer)
     allowed = codec.types_of(run.graph, run.version)
-    answers = codec.dumps(given, field="answer", extra=allowed, place=places.run("answers", run_id))
+    answers = codec.dumps(given, field="answer", extra=allowed, binding=bindings.run("answers", run_id))
     with transaction.atomic(using=ledger.alias()):
         queued = ledger.answer(run, answers, to=given.keys())
         if queued is None:  # it was answered or cancelled since we looked

@@ -7,7 +7,7 @@ from functools import partial
 
 from holdfast.errors import HoldfastError, LeaseLostError, NotSerializableError, RunFailedError
 from holdfast.persistence import codec, ledger
-from holdfast.persistence.encryption import keyring, places
+from holdfast.persistence.encryption import bindings, keyring
 from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.records import Claim, Run
 from holdfast.runner import dispatch
@@ -80,7 +80,7 @@ def _write(claim: Claim, execution: Execution, outcome: Outcome) -> Run | None:
                     values,
                     field="result",
                     extra=codec.types_of(claim.run.graph, claim.run.version),
-                    place=places.run("result", claim.run.id),
+                    binding=bindings.run("result", claim.run.id),
                 )
             except NotSerializableError as refused:
                 error = Failed(exception=refused).error

@@ -1,7 +1,7 @@
 """Single flight: of all runs that need one cached value at the same time, one computes it (P5, R21).
 
 LangGraph looks for the values of a step's nodes once, before it begins. Whoever has found nothing comes here when
-it is about to begin, in its own place (``room``), which a sibling has while it waits. A leader whose own node
+it is about to begin, in its own slot (``room``), which a sibling has while it waits. A leader whose own node
 needs further values waits for nobody who waits for him: that value he computes himself, too. Only runs fly: their
 leases tell others that they live. What is computed is stored here, before LangGraph hands it to its cache.
 """
@@ -25,7 +25,7 @@ from holdfast.persistence.node_cache.flights import Ask, Flight
 from holdfast.runner.runs.attempt import Attempt, current_attempt
 from holdfast.runner.runs.flight_steps import Body, Look, Passenger, Return, Step, Wait, steps
 from holdfast.runner.runs.process import here
-from holdfast.runner.runs.room import current_place
+from holdfast.runner.runs.room import current_slot
 from holdfast.runner.runs.waiters import waiters
 
 _OF_NODE: Final = 3
@@ -76,7 +76,7 @@ def passenger(attempt: Attempt, task: PregelExecutableTask, configurable: dict[s
         fence=attempt.fence,
         inside=_inside.get(),
     )
-    return Passenger(flight=flight, task=task, attempt=attempt, place=current_place())
+    return Passenger(flight=flight, task=task, attempt=attempt, slot=current_slot())
 
 
 def run(passenger: Passenger, body: Callable[[], Any]) -> Any:
@@ -112,7 +112,7 @@ async def arun(passenger: Passenger, body: Callable[[], Awaitable[Any]]) -> Any:
 
 
 def _do(passenger: Passenger, step: Step, body: Callable[[], Any]) -> Any:
-    flight, place = passenger.flight, passenger.place
+    flight, slot = passenger.flight, passenger.slot
     match step:
         case Ask():
             rows = ask(flight.cache.alias, step.name, step.params, seconds=step.patience)
@@ -121,16 +121,16 @@ def _do(passenger: Passenger, step: Step, body: Callable[[], Any]) -> Any:
         case Look():
             return flight.cache.get([flight.key]).get(flight.key)
         case Wait():
-            if place is not None:
-                place.rest()
+            if slot is not None:
+                slot.rest()
             news = waiters().wait(flight, passenger.stopped)
             try:
                 return news.result()
             finally:
                 news.cancel()
         case Return():
-            if place is not None and not passenger.stopped():
-                place.resume()
+            if slot is not None and not passenger.stopped():
+                slot.resume()
             return None
         case Body():
             with _leading(flight, step):
@@ -138,7 +138,7 @@ def _do(passenger: Passenger, step: Step, body: Callable[[], Any]) -> Any:
 
 
 async def _ado(passenger: Passenger, step: Step, body: Callable[[], Awaitable[Any]]) -> Any:
-    flight, place = passenger.flight, passenger.place
+    flight, slot = passenger.flight, passenger.slot
     match step:
         case Ask():
             asked = asyncio.ensure_future(
@@ -155,12 +155,12 @@ async def _ado(passenger: Passenger, step: Step, body: Callable[[], Awaitable[An
         case Look():
             return (await flight.cache.aget([flight.key])).get(flight.key)
         case Wait():
-            if place is not None:
-                place.rest()
+            if slot is not None:
+                slot.rest()
             return await asyncio.wrap_future(waiters().wait(flight, passenger.stopped))
         case Return():
-            if place is not None and not passenger.stopped():
-                await place.aresume()
+            if slot is not None and not passenger.stopped():
+                await slot.aresume()
             return None
         case Body():
             with _leading(flight, step):

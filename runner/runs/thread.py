@@ -25,7 +25,7 @@ from holdfast.persistence.ids import ThreadId, parse_run_id, parse_thread_id
 from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.records import Run
 from holdfast.runner import dispatch
-from holdfast.runner.runs import places
+from holdfast.runner.runs import attachments
 
 
 def state(thread_id: str, *, checkpoint_id: str | None = None) -> StateSnapshot:
@@ -134,8 +134,8 @@ def _graph(thread_id: ThreadId) -> Pregel[Any, Any, Any, Any]:
             f"No run has used thread {thread_id!r}.", thread_id=thread_id, checkpoint_id=None
         )
     spec = registry.get(*found)
-    places.refuse_moved(spec, thread_id, ledger.backend_of(thread_id))
-    return spec.compile().copy({"checkpointer": places.elsewhere(spec) or _on_django(spec)})
+    attachments.refuse_moved(spec, thread_id, ledger.backend_of(thread_id))
+    return spec.compile().copy({"checkpointer": attachments.elsewhere(spec) or _on_django(spec)})
 
 
 def _on_django(spec: GraphSpec) -> DjangoSaver:

@@ -34,7 +34,7 @@ def test_r13_a_bell_in_a_draining_process_is_passed_on_and_claims_nothing(
     assert (holdfast.get(run.id).status, holdfast.get(run.id).deliveries) == ("queued", 0)
 
 
-def test_r13_a_process_told_to_go_while_the_bell_waits_for_a_place_claims_nothing(
+def test_r13_a_process_told_to_go_while_the_bell_waits_to_be_admitted_claims_nothing(
     process: Process, bells: list[Bell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = holdfast.enqueue("long_steps", {"steps": 1})

@@ -13,7 +13,7 @@ from django.db import connections
 
 from holdfast.errors import DatabaseUnreachableError
 from holdfast.persistence.connections import aexecuting, close_pools, connect, retrying
-from holdfast.persistence.connections.places import Places
+from holdfast.persistence.connections.semaphore import Semaphore
 from tests.servers import PrivatePostgres, private_postgres
 
 __all__ = ["private_postgres"]
@@ -69,7 +69,7 @@ def test_the_loop_goes_on_while_a_statement_is_under_way() -> None:
     assert asyncio.run(both()) > 3
 
 
-def test_a_statement_that_is_cancelled_costs_its_connection_and_no_place() -> None:
+def test_a_statement_that_is_cancelled_costs_its_connection_and_no_permit() -> None:
     async def cancelled() -> tuple[int, int]:
         before = await _pid()
         statement = asyncio.create_task(aexecuting("default", "SELECT pg_sleep(30)"))
@@ -85,55 +85,55 @@ def test_a_statement_that_is_cancelled_costs_its_connection_and_no_place() -> No
     assert before != after
 
 
-def test_who_is_cancelled_while_he_waits_takes_no_place() -> None:
-    places = Places(1)
+def test_who_is_cancelled_while_he_waits_takes_no_permit() -> None:
+    permits = Semaphore(1)
 
     async def wait() -> None:
-        waiting = [asyncio.create_task(places.atake()) for _ in range(3)]
+        waiting = [asyncio.create_task(permits.aacquire()) for _ in range(3)]
         await asyncio.sleep(0)  # they wait
         waiting[0].cancel()
-        places.give()  # by the thread that had it
+        permits.release()  # by the thread that had it
         await waiting[1]
         waiting[2].cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        places.give()
+        permits.release()
 
-    places.take()
+    permits.acquire()
     asyncio.run(wait())
-    places.take()  # it is free again
+    permits.acquire()  # it is free again
 
 
-def test_a_place_that_is_given_to_a_task_which_is_cancelled_at_that_moment_goes_on() -> None:
-    places = Places(1)
+def test_a_permit_that_is_given_to_a_task_which_is_cancelled_at_that_moment_goes_on() -> None:
+    permits = Semaphore(1)
 
     async def wait() -> None:
-        waiting = asyncio.create_task(places.atake())
+        waiting = asyncio.create_task(permits.aacquire())
         await asyncio.sleep(0)  # it waits
-        places.give()  # granted, but the task has not been told yet
+        permits.release()  # granted, but the task has not been told yet
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
 
-    places.take()
+    permits.acquire()
     asyncio.run(wait())
-    places.take()
+    permits.acquire()
 
 
-def test_places_go_to_those_who_wait_longest() -> None:
-    places, order = Places(1), list[int]()
-    places.take()
+def test_permits_go_to_those_who_wait_longest() -> None:
+    permits, order = Semaphore(1), list[int]()
+    permits.acquire()
 
     def one(number: int) -> None:
-        places.take()
+        permits.acquire()
         order.append(number)
-        places.give()
+        permits.release()
 
     threads = []
     for number in range(4):
         threads.append(threading.Thread(target=one, args=(number,)))
         threads[-1].start()
-        while len(places._line) <= number:
+        while len(permits._line) <= number:
             time.sleep(0.001)  # until it stands in line, which only the line tells
-    places.give()
+    permits.release()
     for thread in threads:
         thread.join(10)
     assert order == [0, 1, 2, 3]

@@ -175,15 +175,15 @@ def test_r19_inside_another_transaction_it_is_refused() -> None:
 
     with transaction.atomic():
         with pytest.raises(EffectRefusedError, match="open already"):
-            module._refuse_if_nested(connection, _Place())
+            module._refuse_if_nested(connection, _Site())
     with executing(_effect()), pytest.raises(EffectRefusedError, match="outer"):
-        module._refuse_if_nested(connection, _Place())
+        module._refuse_if_nested(connection, _Site())
     with pytest.raises(EffectRefusedError, match="innermost"):
         execute(job, "ada", claim())
     assert ledger() == []
 
 
-class _Place:
+class _Site:
     class call:
         function = "publish"
 

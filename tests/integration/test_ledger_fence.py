@@ -37,7 +37,7 @@ def claimed(fence: Fence) -> Claim:
     """What the claimer of that fence holds."""
     RunRow.objects.filter(id=fence.run_id).update(owner="o")
     run = ledger.get(fence.run_id)
-    nothing = Typed(type="null", data=None, graph=run.graph, version=run.version, place=())
+    nothing = Typed(type="null", data=None, graph=run.graph, version=run.version, binding=())
     return Claim(
         run=run, token=fence.token, entered=False, stored_config={}, context=nothing, asked=(), answers=None
     )

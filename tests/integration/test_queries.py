@@ -9,22 +9,25 @@ from psycopg.adapt import Transformer
 
 from holdfast.persistence import sql as persistence
 from holdfast.persistence.connections import connect
+from holdfast.persistence.store import statements as store
 from holdfast.runner.broker import sql as broker
 
 # A parameter that stands only where any type would do is given its type by the value that is sent.
 _UNTYPED = "42P18"
 
+ALL: dict[str, str | bytes] = {
+    **persistence.statements(),
+    **broker.statements(),
+    **{name: store.plain(name) for name in ("store_get", "store_search", "store_put")},
+}
+
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     "statement",
-    [
-        pytest.param(statement, id=name)
-        for room in (persistence, broker)
-        for name, statement in sorted(room.statements().items())
-    ],
+    [pytest.param(statement, id=name) for name, statement in sorted(ALL.items())],
 )
-def test_postgresql_understands(statement: str) -> None:
+def test_postgresql_understands(statement: str | bytes) -> None:
     with connect("default") as connection:
         parsed = PostgresQuery(Transformer(connection))
         parsed.convert(statement, _Anything())

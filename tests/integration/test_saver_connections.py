@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -166,6 +167,26 @@ def test_p2_a_broken_connection_costs_a_node_nothing() -> None:
     found = saver.get_tuple(config_for(fence.thread_id))
     assert found is not None
     assert found.checkpoint["channel_values"] == {"n": [2]}
+
+
+def test_one_broken_connection_tells_of_all_that_nobody_uses(settings: Any) -> None:
+    """After a restart of the server each of them would fail, one call after the other."""
+    settings.HOLDFAST = {"POOL_SIZE": 5}
+    with ExitStack() as used:
+        pids = [backend(used.enter_context(pool("default").connection())) for _ in range(5)]
+    with connect("default") as other:
+        for pid in pids:
+            assert other.execute("SELECT pg_terminate_backend(%s, 20000)", [pid]).fetchone() == (True,)
+    tried: list[int] = []
+
+    def work(connection: psycopg.Connection[Any]) -> None:
+        tried.append(backend(connection))
+        connection.execute("SELECT 1")
+
+    retrying("default", work)
+    assert len(tried) == 2
+    assert tried[0] in pids
+    assert tried[1] not in pids
 
 
 def test_r3_a_write_whose_commit_is_unknown_is_repeated() -> None:

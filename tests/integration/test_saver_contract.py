@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -13,10 +13,11 @@ from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.serde.types import ERROR, INTERRUPT
 from langgraph.types import Interrupt
 
-from holdfast.errors import NotSerializableError, TypeNotAllowedError
+from holdfast.errors import InvalidInputError, NotSerializableError, TypeNotAllowedError
 from holdfast.persistence import AsyncDjangoSaver, DjangoSaver
 from holdfast.persistence.connections import close_pools, connect
 from holdfast.persistence.models import Checkpoint, CheckpointBlob, CheckpointWrite
+from holdfast.persistence.saver.statements import Statements
 from tests.integration.claims import a_checkpoint, chain, claim, config_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -28,7 +29,7 @@ def _pools() -> Iterator[None]:
     close_pools()
 
 
-def stored(saver: DjangoSaver, thread_id: str, parent: str | None = None, **values: Any) -> dict[str, Any]:
+def stored(saver: DjangoSaver, thread_id: Any, parent: str | None = None, **values: Any) -> dict[str, Any]:
     checkpoint, versions = a_checkpoint(saver, **values)
     more = {"checkpoint_id": parent} if parent else {}
     return dict(saver.put(config_for(thread_id, **more), checkpoint, {"source": "loop"}, versions))
@@ -106,6 +107,32 @@ def test_list_reads_page_by_page_and_misses_nothing(monkeypatch: pytest.MonkeyPa
         return [f.checkpoint["id"] async for f in saver.alist(config_for(thread_id))]
 
     assert asyncio.run(asynchronously()) == newest_first
+
+
+@pytest.mark.parametrize(
+    ("value", "write", "most"),
+    [("x" * 10_000, 1, 4), (["x" * 10_000], 1, 4), (1, "x" * 10_000, 4), (1, 1, 20)],
+    ids=["a text in the checkpoint", "a value", "a pending write", "small"],
+)
+def test_what_list_holds_does_not_grow_with_the_thread(
+    value: Any, write: Any, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.persistence.saver.reading.PAGE", 20)
+    monkeypatch.setattr("holdfast.persistence.saver.reading.PAGE_BYTES", 50_000)
+    saver, thread_id, pages, original = DjangoSaver(), str(uuid4()), [], Statements.rows
+    for _ in range(60):
+        saver.put_writes(stored(saver, thread_id, value=value), [("value", write)], "task")
+
+    def rows(self: Any, ask: Any) -> Any:
+        found = original(self, ask)
+        if ask.name == "saver_rows":
+            pages.append(len(found))
+        return found
+
+    monkeypatch.setattr(Statements, "rows", rows)
+    assert len(list(saver.list(config_for(thread_id)))) == sum(pages) == 60
+    assert pages[0] == 10, "nothing is known of their size yet"
+    assert max(pages[1:]) == most
 
 
 def test_a_filter_is_a_value_and_never_sql() -> None:
@@ -228,6 +255,40 @@ def test_prune_and_deletion_refuse_what_they_would_misread() -> None:
     assert saver.get_tuple(config) is not None
     saver.prune([thread_id], strategy="delete")
     assert saver.get_tuple(config) is None
+
+
+@pytest.mark.parametrize(
+    "at", [{}, {"thread_id": None}, {"thread_id": "a\0b"}], ids=["missing", "None", "NUL"]
+)
+def test_p11_no_call_takes_another_thread_for_one_that_is_not_named(at: dict[str, Any]) -> None:
+    """``str(None)`` would be a thread that all share who forgot its id."""
+    saver, config = DjangoSaver(), {"configurable": {**at, "checkpoint_id": "1"}}
+    checkpoint, versions = a_checkpoint(saver, n=1)
+    given, before = at.get("thread_id"), Checkpoint.objects.count()
+    calls: list[Callable[[], Any]] = [
+        lambda: saver.get_tuple(config),
+        lambda: saver.put(config, checkpoint, {}, versions),
+        lambda: saver.put_writes(config, [("n", 1)], "task"),
+        lambda: saver.get_delta_channel_history(config=config, channels=["n"]),
+        lambda: asyncio.run(saver.aget_tuple(config)),
+        lambda: asyncio.run(saver.aput(config, checkpoint, {}, versions)),
+        lambda: saver.delete_thread(given),
+        lambda: saver.copy_thread("a", given),
+        lambda: saver.copy_thread(given, "a"),
+        lambda: saver.prune([given]),
+        lambda: saver.prune([given], strategy="delete"),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidInputError) as caught:
+            call()
+        assert caught.value.field == "config.configurable.thread_id"
+    assert Checkpoint.objects.count() == before
+
+
+def test_a_thread_id_is_what_it_says_as_a_text_as_with_stock() -> None:
+    saver, given = DjangoSaver(), uuid4()
+    stored(saver, given, n=1)
+    assert saver.get_tuple(config_for(str(given))) == saver.get_tuple(config_for(given))
 
 
 def test_parallel_threads_write_in_parallel_over_the_pool(settings: Any) -> None:

@@ -228,6 +228,8 @@ def test_sends_of_the_format_before_version_4_are_found(stock: PostgresSaver) ->
     assert expected.checkpoint["channel_values"][TASKS] == [Send("node", 1), Send("node", 2)]
     assert ours.get_tuple(config_for(thread_id)) == expected
     assert list(ours.list(config_for(thread_id))) == list(stock.list(config_for(thread_id)))
+    ours.prune([thread_id])  # P10: the parent stays with them
+    assert ours.get_tuple(config_for(thread_id)) == expected
 
 
 def test_stock_setup_finds_nothing_to_do(stock: PostgresSaver) -> None:

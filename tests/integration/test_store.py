@@ -19,6 +19,7 @@ from langgraph.store.base import (
 
 from holdfast.errors import InvalidFilterError, InvalidInputError, NotSerializableError
 from holdfast.persistence import DjangoStore
+from holdfast.persistence.connections import connect
 from holdfast.persistence.models import StoreItem
 from tests.integration.stores import Do, do, empty_store
 
@@ -204,6 +205,16 @@ def test_newest_first_page_by_page(do: Do) -> None:
         put(do, ("a",), **{f"k{n}": {"n": n}})
     (page, last, beyond) = do([SearchOp(("a",), limit=2, offset=n) for n in (0, 4, 9)])
     assert (keys(page), keys(last), keys(beyond)) == (["k4", "k3"], ["k0"], [])
+
+
+def test_pages_of_items_of_one_moment_do_not_overlap(do: Do) -> None:
+    names = [f"k{(7 * n) % 20:02}" for n in range(20)]
+    for name in names:
+        put(do, ("a",), **{name: {}})
+    with connect("default") as other:
+        other.execute("UPDATE store SET updated_at = '2026-11-30'")
+    pages = do([SearchOp(("a",), limit=6, offset=n) for n in range(0, 20, 6)])
+    assert [key for page in pages for key in keys(page)] == sorted(names)
 
 
 def _prefix(*path: str, suffix: bool = False) -> Any:

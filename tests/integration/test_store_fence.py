@@ -20,7 +20,7 @@ from holdfast.persistence.connections import connect, lending
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.ids import new_token
 from holdfast.persistence.models import RunRow, StoreItem
-from holdfast.runner.runs import places
+from holdfast.runner.runs import attachments
 from tests.integration.claims import State, claim, wait_until_blocked
 from tests.integration.stores import empty_store
 
@@ -147,6 +147,6 @@ def test_a_store_of_the_graphs_own_is_fenced_too_and_keeps_its_configuration(
     fence = claim()
     monkeypatch.setattr(registry, "_specs", {})
     registry.register("own-store")(builder.compile(store=own))
-    fenced = places.store_of(registry.get("own-store"), fence)
+    fenced = attachments.store_of(registry.get("own-store"), fence)
     assert isinstance(fenced, DjangoStore)
     assert (fenced.fence, fenced.ttl_config, own.fence) == (fence, {"default_ttl": 5}, None)

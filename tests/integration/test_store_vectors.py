@@ -225,6 +225,35 @@ def test_a_batch_embeds_its_texts_at_once_and_plain_searches_go_beside(server: P
     assert keys(everywhere) == ["apple"]
 
 
+class Asking(Letters):
+    """A model that tells questions from what answers them."""
+
+    def embed_query(self, text: str) -> list[float]:
+        return super().embed_query(text.removeprefix("where is the "))
+
+    async def aembed_query(self, text: str) -> list[float]:
+        return self.embed_query(text)
+
+
+def test_a_question_is_embedded_as_one(server: PrivatePostgres) -> None:
+    store = DjangoStore(index=config(embed=Asking()))
+    fruit(store)
+    (found,) = store.search(A, query="where is the apple", limit=1)
+    assert (found.key, found.score) == ("apple", pytest.approx(1))
+    (found,) = asyncio.run(store.asearch(A, query="where is the apple", limit=1))
+    assert (found.key, found.score) == ("apple", pytest.approx(1))
+
+
+@pytest.mark.parametrize(("lists", "looked_at"), [({"lists": 400}, "20"), ({"nlist": 9}, "3"), ({}, "10")])
+def test_a_search_looks_at_as_many_lists_of_an_ivfflat_as_pgvector_advises(
+    lists: dict[str, int], looked_at: str
+) -> None:
+    index = Index(config(ann_index_config={"kind": "ivfflat", **lists}))
+    for everywhere in (False, True):
+        statement = index.search(everywhere=everywhere, version="0.8.0").decode()
+        assert f"set_config('ivfflat.probes', '{looked_at}', true)" in statement
+
+
 def test_a_vector_goes_with_the_text_it_was_made_of(server: PrivatePostgres) -> None:
     store = DjangoStore(index=config(fields=["text", "more[*]"]))
     store.put(A, "k", {"text": "apple", "more": ["zzz", "yyy"]})

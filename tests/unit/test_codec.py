@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import pickle
 import re
+import threading
+import types
 from collections import deque
 from decimal import Decimal
 from typing import Any
@@ -119,6 +121,14 @@ def test_p11_the_refusal_names_the_setting_that_allows_the_type() -> None:
         NotSerializableError, match=r'"tests.unit.codec_types.Stranger" to HOLDFAST\["SERIALIZABLE"\]'
     ):
         dumps([Stranger(1)], field="input")
+
+
+@pytest.mark.parametrize("value", [threading.Lock(), object(), slice(1), types.SimpleNamespace(a=1)], ids=str)
+def test_p11_no_setting_is_named_that_would_not_help(value: Any) -> None:
+    with pytest.raises(NotSerializableError, match=r"a dataclass, a pydantic model or plain data") as caught:
+        dumps([value], field="input")
+    assert "SERIALIZABLE" not in str(caught.value)
+    assert caught.value.setting is None
 
 
 def test_p11_a_circular_value_is_refused_and_not_followed_for_ever() -> None:

@@ -14,7 +14,7 @@ from holdfast.conf import settings as holdfast_settings
 from holdfast.errors import ConfigurationError, DecryptionError, NotSerializableError
 from holdfast.keys import Encryption, Secret
 from holdfast.persistence import codec
-from holdfast.persistence.encryption import Keyring, key_of, keyring, places
+from holdfast.persistence.encryption import Keyring, bindings, key_of, keyring
 from holdfast.persistence.encryption.inline import (
     key_of_json,
     open_json,
@@ -29,7 +29,7 @@ from tests.extras import extra
 extra("cryptography")
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
-HERE = places.channel("", "messages", "2.7")
+HERE = bindings.channel("", "messages", "2.7")
 
 
 def ring(active: str | None = "new", **keys: bytes) -> Keyring:
@@ -97,12 +97,12 @@ def test_another_key_and_an_altered_value_are_refused(changed: str) -> None:
 def test_a_value_that_was_moved_is_refused_where_its_place_is_known() -> None:
     tag, data = ring().seal("msgpack", b"secret", HERE)
     with pytest.raises(DecryptionError, match="another place"):
-        ring().open(tag, data, places.channel("", "approved", "2.7"))
+        ring().open(tag, data, bindings.channel("", "approved", "2.7"))
     assert ring().open(tag, data)[1] == b"secret"
 
 
 def test_places_are_told_apart_by_their_parts_and_not_by_how_they_read() -> None:
-    assert places.item("a", "b") != places.item("ab", "")
+    assert bindings.item("a", "b") != bindings.item("ab", "")
     tag, data = ring().seal("msgpack", b"secret", ("store", "a", "b"))
     with pytest.raises(DecryptionError):
         ring().open(tag, data, ("store", "ab", ""))
@@ -120,7 +120,7 @@ def test_json_is_sealed_into_json_and_opens_again(value: Any) -> None:
     assert open_json(sealed, HERE, ring(None)) == value
     assert seal_json(value, HERE, ring(None)) == value
     with pytest.raises(DecryptionError):
-        open_json(sealed, places.item("a", "b"), ring())
+        open_json(sealed, bindings.item("a", "b"), ring())
 
 
 def test_text_is_sealed_into_text_and_opens_again() -> None:
@@ -231,13 +231,13 @@ def test_no_repr_log_or_pickle_shows_a_key(settings: Any, caplog: pytest.LogCapt
 
 
 def test_the_codec_seals_and_opens_by_itself(settings: Any) -> None:
-    plain = codec.dumps({"a": 1}, field="x", place=HERE)
+    plain = codec.dumps({"a": 1}, field="x", binding=HERE)
     settings.HOLDFAST = {"ENCRYPTION": {"keys": {"a": written(OLD)}, "active": "a"}}
     assert codec.codec().encrypts
     assert codec.codec([("tests.unit.codec_types", "Order")]).encrypts
-    tag, data = codec.dumps({"a": 1}, field="x", place=HERE)
+    tag, data = codec.dumps({"a": 1}, field="x", binding=HERE)
     assert tag == "msgpack+xaes256gcm:a"
-    assert codec.loads(tag, data, place=HERE) == codec.loads(*plain, place=HERE) == {"a": 1}
+    assert codec.loads(tag, data, binding=HERE) == codec.loads(*plain, binding=HERE) == {"a": 1}
     settings.HOLDFAST = {}
     assert not codec.codec().encrypts
     with pytest.raises(DecryptionError, match="it has none"):

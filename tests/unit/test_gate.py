@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from holdfast.runner.runs import gate
-from holdfast.runner.runs.gate import Place
+from holdfast.runner.runs.gate import Admission
 from holdfast.runner.runs.process import Process
 
 LONG = 30.0  # seconds that nobody waits for
 
 
-def entered(place: AbstractContextManager[Place | None]) -> Place | None:
-    return place.__enter__()
+def entered(admission: AbstractContextManager[Admission | None]) -> Admission | None:
+    return admission.__enter__()
 
 
 def waiting(process: Process, work: Callable[[], Any], pool: ThreadPoolExecutor) -> Future[Any]:
@@ -32,33 +32,33 @@ def waiting(process: Process, work: Callable[[], Any], pool: ThreadPoolExecutor)
 
 def test_r12_nobody_enters_beside_a_run_that_is_alone() -> None:
     process = Process()
-    with process.gate.place(alone=True, patience=0) as lone:
+    with process.gate.admission(alone=True, patience=0) as lone:
         assert lone is not None
-        with process.gate.place(patience=0.01) as other:
+        with process.gate.admission(patience=0.01) as other:
             assert other is None
-    with process.gate.place(patience=0) as other:
+    with process.gate.admission(patience=0) as other:
         assert other is not None
 
 
 def test_r12_the_last_neighbour_to_leave_does_not_end_the_solitude_that_was_waited_for() -> None:
     process = Process()
-    neighbour = process.gate.place(patience=0)
+    neighbour = process.gate.admission(patience=0)
     entered(neighbour)
     with ThreadPoolExecutor(1) as pool:
-        lone = process.gate.place(alone=True, patience=LONG)
+        lone = process.gate.admission(alone=True, patience=LONG)
         future = waiting(process, lambda: entered(lone), pool)
         neighbour.__exit__(None, None, None)
         assert future.result() is not None
-    with process.gate.place(patience=0.01) as other:
+    with process.gate.admission(patience=0.01) as other:
         assert other is None
     lone.__exit__(None, None, None)
 
 
 def test_r12_neighbours_enter_again_once_the_lone_run_has_moved_on() -> None:
     process = Process()
-    with process.gate.place(alone=True, patience=0) as lone, ThreadPoolExecutor(1) as pool:
+    with process.gate.admission(alone=True, patience=0) as lone, ThreadPoolExecutor(1) as pool:
         assert lone is not None
-        other = process.gate.place(patience=LONG)
+        other = process.gate.admission(patience=LONG)
         future = waiting(process, lambda: entered(other), pool)
         assert not future.done()
         process.gate.admit_others(lone)
@@ -67,18 +67,18 @@ def test_r12_neighbours_enter_again_once_the_lone_run_has_moved_on() -> None:
 
 def test_r12_a_run_that_moved_on_does_not_end_the_solitude_of_the_next() -> None:
     process = Process()
-    first = process.gate.place(alone=True, patience=0)
+    first = process.gate.admission(alone=True, patience=0)
     moved_on = entered(first)
     assert moved_on is not None
     process.gate.admit_others(moved_on)
     with ThreadPoolExecutor(1) as pool:
-        second = process.gate.place(alone=True, patience=LONG)
+        second = process.gate.admission(alone=True, patience=LONG)
         future = waiting(process, lambda: entered(second), pool)
         process.gate.admit_others(moved_on)  # the heartbeat says it again and again
         assert not future.done()
         first.__exit__(None, None, None)
         assert future.result() is not None
-    with process.gate.place(patience=0.01) as other:
+    with process.gate.admission(patience=0.01) as other:
         assert other is None
     second.__exit__(None, None, None)
 
@@ -88,13 +88,13 @@ def test_r12_giving_up_the_wait_for_solitude_lets_the_others_in_and_keeps_the_co
 ) -> None:
     monkeypatch.setattr(gate, "TURN", 0.01)
     process = Process()
-    with process.gate.place(patience=0):
-        with process.gate.place(alone=True, patience=0.01) as lone:
+    with process.gate.admission(patience=0):
+        with process.gate.admission(alone=True, patience=0.01) as lone:
             assert lone is None
-        with process.gate.place(patience=0) as other:
+        with process.gate.admission(patience=0) as other:
             assert other is not None
     time.sleep(0.05)  # as long as the gate was closed, and longer
-    with process.gate.place(alone=True, patience=0) as lone:
+    with process.gate.admission(alone=True, patience=0) as lone:
         assert lone is not None
 
 
@@ -103,24 +103,24 @@ def test_r12_a_node_that_outlasts_the_turn_keeps_the_gate_closed_half_of_the_tim
 ) -> None:
     monkeypatch.setattr(gate, "TURN", 0.2)
     process = Process()
-    with process.gate.place(patience=0):  # a neighbour in a node of hours
+    with process.gate.admission(patience=0):  # a neighbour in a node of hours
         began = time.monotonic()
-        with process.gate.place(alone=True, patience=0.1) as lone:
+        with process.gate.admission(alone=True, patience=0.1) as lone:
             assert lone is None
         closed = time.monotonic() - began
         while time.monotonic() < began + 2 * closed - 0.05:
-            with process.gate.place(patience=0) as other:
+            with process.gate.admission(patience=0) as other:
                 assert other is not None
-            with process.gate.place(alone=True, patience=0) as lone:
+            with process.gate.admission(alone=True, patience=0) as lone:
                 assert lone is None
     time.sleep(closed)  # the gate goes by the clock
-    with process.gate.place(alone=True, patience=0) as lone:
+    with process.gate.admission(alone=True, patience=0) as lone:
         assert lone is not None
 
 
 def test_r13_a_process_that_is_told_to_go_does_not_wait_for_solitude() -> None:
     process = Process()
-    with process.gate.place(patience=0), ThreadPoolExecutor(1) as pool:
-        future = waiting(process, lambda: entered(process.gate.place(alone=True, patience=LONG)), pool)
+    with process.gate.admission(patience=0), ThreadPoolExecutor(1) as pool:
+        future = waiting(process, lambda: entered(process.gate.admission(alone=True, patience=LONG)), pool)
         process.drain()
         assert future.result(5) is None

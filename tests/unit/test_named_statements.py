@@ -37,7 +37,20 @@ def test_a_heading_that_names_nothing_is_an_error(tmp_path: Path) -> None:
         named_statements(tmp_path)
 
 
-@pytest.mark.parametrize("file", sorted(files("holdfast.persistence").joinpath("queries").iterdir(), key=str))
+@pytest.mark.parametrize(
+    "file",
+    sorted(
+        [
+            *files("holdfast.persistence").joinpath("queries").iterdir(),
+            *(
+                each
+                for each in files("holdfast.persistence").joinpath("store").iterdir()
+                if each.name.endswith(".sql")
+            ),
+        ],
+        key=str,
+    ),
+)
 def test_each_family_says_what_it_is_and_each_statement_what_it_does(file: Path) -> None:
     head, *parts = file.read_text().split("-- name: ")
     assert head.startswith("-- ")

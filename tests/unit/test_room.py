@@ -1,4 +1,4 @@
-"""P5: who waits for another worker's value gives up its place, and no place is ever lost or given twice."""
+"""P5: who waits for another worker's value gives up its slot, and no slot is ever lost or given twice."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from typing import Any
 import pytest
 
 from holdfast.runner.runs.executors import _Pool
-from holdfast.runner.runs.room import Place, Room
+from holdfast.runner.runs.room import Room, Slot
 
 
-def begun(room: Room, around: Place | None = None) -> Place:
-    place = Place(room, around)
-    assert place.turn() is None
-    place.begin()
-    return place
+def begun(room: Room, around: Slot | None = None) -> Slot:
+    slot = Slot(room, around)
+    assert slot.turn() is None
+    slot.begin()
+    return slot
 
 
 def free(room: Room) -> int:
-    assert room.places is not None
-    return room.places._free
+    assert room.permits is not None
+    return room.permits._free
 
 
-def test_a_place_that_is_given_up_is_anothers_and_comes_back_before_those_who_have_not_begun() -> None:
+def test_a_slot_that_is_given_up_is_anothers_and_comes_back_before_those_who_have_not_begun() -> None:
     room = Room(1)
-    first, second, third = begun(room), Place(room, None), Place(room, None)
+    first, second, third = begun(room), Slot(room, None), Slot(room, None)
     turns = [second.turn(), third.turn()]
     first.rest()
     assert [turn is not None and turn.done() for turn in turns] == [True, False]
     second.begin()
     back = threading.Thread(target=first.resume)
     back.start()
-    while len(room.places._line if room.places else ()) < 2:
+    while len(room.permits._line if room.permits else ()) < 2:
         threading.Event().wait(0.001)  # until it stands in line
     second.end()
     back.join(5)
@@ -48,7 +48,7 @@ def test_a_place_that_is_given_up_is_anothers_and_comes_back_before_those_who_ha
     assert free(room) == 1
 
 
-def test_those_who_wait_for_one_that_waits_give_up_their_places_and_go_on_when_it_has_ended() -> None:
+def test_those_who_wait_for_one_that_waits_give_up_their_slots_and_go_on_when_it_has_ended() -> None:
     outer, inner = Room(1), Room(2)
     around = begun(outer)
     caller = begun(inner, around)
@@ -56,9 +56,9 @@ def test_those_who_wait_for_one_that_waits_give_up_their_places_and_go_on_when_i
     call.rest()
     assert (free(outer), free(inner)) == (1, 2)
     other = begun(outer)
-    call.end()  # the value was there: it needs no place
+    call.end()  # the value was there: it needs no slot
     assert (free(outer), free(inner)) == (-1, 1)  # one too many, until one of them ends
-    waiting = Place(outer, None).turn()
+    waiting = Slot(outer, None).turn()
     other.end()
     assert (free(outer), waiting is not None and waiting.done()) == (0, False)
     around.end()
@@ -68,7 +68,7 @@ def test_those_who_wait_for_one_that_waits_give_up_their_places_and_go_on_when_i
     assert free(inner) == 2
 
 
-def test_who_ended_before_its_call_takes_no_place_again() -> None:
+def test_who_ended_before_its_call_takes_no_slot_again() -> None:
     room = Room(2)
     caller = begun(room)
     call = begun(room, caller)
@@ -80,15 +80,15 @@ def test_who_ended_before_its_call_takes_no_place_again() -> None:
 
 def test_no_more_threads_wait_outside_than_may() -> None:
     room = Room(3, most_out=1)
-    places = [begun(room) for _ in range(3)]
-    for place in places:
-        place.rest()
+    slots = [begun(room) for _ in range(3)]
+    for slot in slots:
+        slot.rest()
     assert free(room) == 1
-    places[0].end()
+    slots[0].end()
     assert free(room) == 1
-    for place in places[1:]:
-        place.resume()
-        place.end()
+    for slot in slots[1:]:
+        slot.resume()
+        slot.end()
     assert free(room) == 3
     again = begun(room)
     again.rest()
@@ -96,23 +96,23 @@ def test_no_more_threads_wait_outside_than_may() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_places_are_conserved_whatever_happens(seed: int) -> None:
+def test_slots_are_conserved_whatever_happens(seed: int) -> None:
     chance = random.Random(seed)
     room = Room(2, most_out=3)
     plans = [[chance.choice(["rest", "resume"]) for _ in range(chance.randrange(4))] for _ in range(40)]
 
     def work(plan: list[str]) -> None:
-        place = Place(room, None)
-        if (turn := place.turn()) is not None:
+        slot = Slot(room, None)
+        if (turn := slot.turn()) is not None:
             turn.result(10)
-        place.begin()
-        call = Place(room, place)
+        slot.begin()
+        call = Slot(room, slot)
         for what in plan:
-            getattr(place, what)()
+            getattr(slot, what)()
         if len(plan) % 2:
             call.rest()
             call.end()
-        place.end()
+        slot.end()
 
     threads = [threading.Thread(target=work, args=(plan,)) for plan in plans]
     for thread in threads:
@@ -125,11 +125,11 @@ def test_places_are_conserved_whatever_happens(seed: int) -> None:
 
 def submitted(pool: _Pool, count: int, work: Callable[[int], Any]) -> list[Future[Any]]:
     """As LangGraph submits tasks, but for what it would look up in them."""
-    places = [Place(pool._room, None) for _ in range(count)]
-    return [pool._in_turn(place, lambda n=n: work(n)) for n, place in enumerate(places)]
+    slots = [Slot(pool._room, None) for _ in range(count)]
+    return [pool._in_turn(slot, lambda n=n: work(n)) for n, slot in enumerate(slots)]
 
 
-def test_nodes_execute_in_as_many_places_as_there_are_and_in_their_order() -> None:
+def test_nodes_execute_in_as_many_slots_as_there_are_and_in_their_order() -> None:
     at_once, most, order = 0, 0, list[int]()
     lock = threading.Lock()
 
@@ -151,7 +151,7 @@ def test_nodes_execute_in_as_many_places_as_there_are_and_in_their_order() -> No
     assert order[0] == 0
 
 
-def test_a_node_that_is_cancelled_before_its_turn_never_begins_and_takes_no_place() -> None:
+def test_a_node_that_is_cancelled_before_its_turn_never_begins_and_takes_no_slot() -> None:
     let_go, begun_nodes = threading.Event(), list[int]()
 
     def work(number: int) -> None:
@@ -166,7 +166,7 @@ def test_a_node_that_is_cancelled_before_its_turn_never_begins_and_takes_no_plac
     assert begun_nodes == [0, 499]
 
 
-def test_an_error_is_the_nodes_and_its_place_is_free() -> None:
+def test_an_error_is_the_nodes_and_its_slot_is_free() -> None:
     def work(number: int) -> None:
         raise SystemExit(number)
 

@@ -1,4 +1,4 @@
-"""Where a graph's checkpoints, store and cache are: as it was registered, otherwise as the settings say.
+"""A graph's checkpointer, store and cache: as it was registered, otherwise as the settings say.
 
 Gives what is attached to a run's graph, under the run's fence, and the saver of whoever looks at a thread.
 """
