@@ -22,6 +22,7 @@ from holdfast.persistence import backends, ledger
 from holdfast.persistence.backends.address import KINDS
 from holdfast.persistence.connections import close_pools, guard_session, shares_sessions
 from holdfast.runner import dispatch
+from holdfast.runner.intake import Intake
 from holdfast.runner.runs.heartbeat import Heartbeat
 from holdfast.runner.runs.process import here
 
@@ -66,6 +67,7 @@ class _Drain(bootsteps.StartStopStep):
 def _prepare(sender: Any, **_: Any) -> None:
     """Before any fork: the drain pipe, and what children would otherwise each load for themselves."""
     global _drain_read, _drain_write, _graphs, _green
+    sender.app.steps["consumer"].add(Intake)
     _green = get_implementation(sender.pool_cls).is_green
     if _green:
         _refuse_green(sender.app)
