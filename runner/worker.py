@@ -22,11 +22,13 @@ from holdfast.persistence import backends, ledger
 from holdfast.persistence.backends.address import KINDS
 from holdfast.persistence.connections import close_pools, guard_session, shares_sessions
 from holdfast.runner import dispatch
+from holdfast.runner.intake import Intake
 from holdfast.runner.runs.heartbeat import Heartbeat
 from holdfast.runner.runs.process import here
 
 logger = logging.getLogger("holdfast.worker")
 
+_parent = 0
 _drain_read: int | None = None
 _drain_write: int | None = None
 _queues: tuple[str, ...] = ()
@@ -65,7 +67,9 @@ class _Drain(bootsteps.StartStopStep):
 @signals.worker_init.connect(weak=False)
 def _prepare(sender: Any, **_: Any) -> None:
     """Before any fork: the drain pipe, and what children would otherwise each load for themselves."""
-    global _drain_read, _drain_write, _graphs, _green
+    global _parent, _drain_read, _drain_write, _graphs, _green
+    _parent = os.getpid()
+    sender.app.steps["consumer"].add(Intake)
     _green = get_implementation(sender.pool_cls).is_green
     if _green:
         _refuse_green(sender.app)
@@ -116,7 +120,8 @@ def _refuse_memory_beside_children(pool: Any) -> None:
 
 @signals.worker_process_init.connect(weak=False)
 def _begin_child(**_: Any) -> None:
-    _begin(replaced=True)
+    if os.getpid() != _parent:  # the pool "solo" sends it too, from the one process that there is
+        _begin(replaced=True)
 
 
 @signals.worker_ready.connect(weak=False)

@@ -11,8 +11,10 @@ INSERT INTO holdfast_incarnation (singleton, since) VALUES (true, holdfast_now()
 -- earliest; or one whose session is gone: renewed in this incarnation, but not for a second, and no
 -- backend of that pid and start exists (a NULL start is another role's backend: unknown, not gone).
 -- The lock is the transaction's, so it ends with this statement even if the process is stopped.
+-- A statement that has waited itself, for somebody who locked the table, judges nobody: renewals waited with it.
 WITH gate AS MATERIALIZED (
-    SELECT pg_try_advisory_xact_lock(%(lock)s) AS open
+    SELECT clock_timestamp() - statement_timestamp() < make_interval(secs => %(gone)s)
+        AND pg_try_advisory_xact_lock(%(lock)s) AS open
 ), server AS MATERIALIZED (
     SELECT greatest(
         pg_postmaster_start_time(),

@@ -6,19 +6,25 @@ channel never keeps a message that it has not handed to its consumer.
 
 from __future__ import annotations
 
+import logging
 from base64 import b64encode
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from kombu.utils.json import dumps, loads
+from kombu.utils.json import dumps
 
 from holdfast.runner.broker.batch import PublishBatch
 from holdfast.runner.broker.declarations import Declarations
+from holdfast.runner.broker.errors import UnreadableMessageError
 from holdfast.runner.broker.holding import Holding
+from holdfast.runner.broker.link import Taken
+from holdfast.runner.broker.message import Message, decoded
 from holdfast.runner.broker.outgoing import Outgoing
 from holdfast.runner.broker.qos import QoS
 from holdfast.runner.broker.routing import matching
+
+logger = logging.getLogger("holdfast.broker")
 
 BATCH = 100
 """Messages taken in one statement at most."""
@@ -28,6 +34,7 @@ class Channel(Declarations):
     """One channel of one kombu connection; its tags are the ids of the messages."""
 
     QoS = QoS
+    Message = Message
     supports_fanout = True
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
@@ -118,38 +125,45 @@ class Channel(Declarations):
                 self.dirty = True
         return delivered
 
-    def _hand_over(self, messages: list[tuple[str, str, str, bool]], *, held: bool) -> None:
+    def _hand_over(self, messages: list[Taken], *, held: bool) -> None:
         waiting = deque(messages)
         try:
             while waiting:
-                tag, queue, payload, redelivered = waiting.popleft()
+                taken = waiting.popleft()
+                queue = taken[1]
                 if queue in self._turns:
                     self._turns.remove(queue)
                     self._turns.append(queue)
-                self.connection._deliver(self._decoded(tag, payload, redelivered), queue)
+                try:
+                    self.connection._deliver(decoded(taken), queue)
+                except UnreadableMessageError as error:
+                    self._discard(taken, error)
         finally:
             if waiting and held:  # a callback raised: nobody will ever answer the rest
                 self.holding.release([tag for tag, *_ in waiting])
                 self.dirty = True
 
-    @staticmethod
-    def _decoded(tag: str, payload: str, redelivered: bool) -> Any:
-        message = loads(payload)
-        message["properties"]["delivery_tag"] = tag
-        message["properties"]["delivery_info"]["redelivered"] = redelivered
-        message["redelivered"] = redelivered
-        return message
+    def _discard(self, taken: Taken, error: UnreadableMessageError) -> None:
+        """Nobody will ever read it: handed out again, it would end one consumer after the other."""
+        tag, queue, *_ = taken
+        logger.error("message %s of queue %r is deleted: %s", tag, queue, error)
+        self.holding.acknowledge([tag])
+        self.dirty = True
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
         """The next message of the queue, or None."""
-        messages, _ = self.connection.link.take("take_and_delete" if no_ack else "take", [queue], 1)
-        if not messages:
-            return None
-        tag, _, payload, redelivered = messages[0]
-        message = self.Message(self._decoded(tag, payload, redelivered), channel=self)
-        if not no_ack:
-            self.qos.append(message, tag)
-        return message
+        while True:
+            messages, _ = self.connection.link.take("take_and_delete" if no_ack else "take", [queue], 1)
+            if not messages:
+                return None
+            try:
+                message = self.Message(decoded(messages[0]), channel=self)
+            except UnreadableMessageError as error:
+                self._discard(messages[0], error)
+                continue
+            if not no_ack:
+                self.qos.append(message, message.delivery_tag)
+            return message
 
     def basic_recover(self, requeue: bool = False) -> None:
         if not requeue:

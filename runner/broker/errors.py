@@ -11,3 +11,7 @@ class BrokerConnectionError(OperationalError):
 
 class BrokerSchemaError(OperationalError):
     """The broker's tables are not there; ``manage.py migrate`` makes them."""
+
+
+class UnreadableMessageError(ValueError):
+    """What was taken is no message: broken, or put there by something else than kombu."""

@@ -1,8 +1,10 @@
 -- Every statement of the broker. Parameters are psycopg's; the tables are in schema.sql.
 
 -- name: whoami
--- This session as pg_stat_activity knows it, and whether the tables are there.
-SELECT a.pid, a.backend_start, to_regclass('holdfast_broker_message') IS NOT NULL
+-- This session as pg_stat_activity knows it, whether the tables are there, and whether nothing can be written: in the
+-- middle of a failover, an address may still lead to a standby.
+SELECT a.pid, a.backend_start, to_regclass('holdfast_broker_message') IS NOT NULL,
+       current_setting('transaction_read_only') = 'on'
   FROM pg_stat_activity AS a WHERE a.pid = pg_backend_pid();
 
 -- name: settle_in

@@ -38,8 +38,9 @@ _KEEPALIVE = {
 }
 """Seconds, and milliseconds: a peer that is cut off is noticed within 15 s."""
 
-_ENDED = {"57P01", "57P02", "57P03", "57P04", "57P05", "25P03"}
-"""States with which the server ends a session, whether or not its end has been read yet."""
+_ENDED = {"57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25006"}
+"""States with which the server ends a session, whether or not its end has been read yet; or with which it takes no
+writes any more (25006), so that another session, and perhaps another server, is to be looked for."""
 
 _opened: weakref.WeakSet[Session] = weakref.WeakSet()
 
@@ -90,6 +91,10 @@ class Session:
             (row,) = self.rows("whoami")
             self.pid: int = row[0]
             self.start: datetime = row[1]
+            if row[3]:
+                raise BrokerConnectionError(
+                    "The database takes no writes: it is a standby, or set to read only."
+                )
             if not row[2]:
                 self._make_schema()
             if self.shared_by_a_pooler():

@@ -114,10 +114,8 @@ class Heartbeat:
 
     def _beat(self) -> None:
         process = self._process
-        now = time.monotonic()
-        if process.last_beat and now - process.last_beat > settings().HEARTBEAT * LATE:
-            # A process that was late itself judges nobody for one lease (R9).
-            self._judge_after = now + settings().LEASE
+        began = time.monotonic()
+        self._note_if_late(process.last_beat or began)
         session = self._session or self._open_session()
         executions = {execution.claim.run.id: execution for execution in process.executions()}
         leases = [(run_id, execution.claim.token) for run_id, execution in executions.items()]
@@ -126,6 +124,7 @@ class Heartbeat:
                 self._heed(executions[beat.run_id], beat)
         else:
             ledger.beat_idly()
+        self._note_if_late(began)  # it waited, as others' renewals do where somebody has locked the table
         process.beaten(session)
         if session.pid is not None:
             self._watch.look(connections[ledger.alias()])
@@ -134,6 +133,12 @@ class Heartbeat:
                 process.gate.admit_others(execution.admission)
             self._write_timeline(execution)
         tally().write(ledger.alias(), django=True)  # the pool's connections may all be busy
+
+    def _note_if_late(self, since: float) -> None:
+        """A process that was late itself judges nobody for one lease (R9)."""
+        now = time.monotonic()
+        if now - since > settings().HEARTBEAT * LATE:
+            self._judge_after = now + settings().LEASE
 
     def _open_session(self) -> Session:
         connection = connections[ledger.alias()]

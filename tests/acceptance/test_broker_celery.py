@@ -233,6 +233,32 @@ def test_p1_a_worker_recovers_from_the_loss_of_its_database_and_repeats_nothing(
     assert worker.process.poll() is None
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_p1_a_server_that_takes_no_writes_for_a_while_ends_no_worker(house: House, pool: str) -> None:
+    """As where a failover leads to a standby at first: sessions are there, and can write nothing."""
+    worker = house.worker("one", "-P", pool)
+    house.send("a")
+    visit = house.stage.next()
+    with house.server.connect() as admin:
+        try:
+            admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+            admin.execute("SELECT pg_reload_conf()")
+            eventually(lambda: "takes no writes" in worker.log.read_text())
+        finally:
+            admin.execute("SET default_transaction_read_only = off")
+            admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
+            admin.execute("SELECT pg_reload_conf()")
+    visit.go()
+    eventually(lambda: house.ask("SHOW default_transaction_read_only") == "off")
+    house.send("b")
+    second = house.stage.next()
+    assert (visit.text, second.text) == ("a", "b")
+    second.go()
+    house.all_done()
+    assert house.stage.nobody_comes()
+    assert worker.process.poll() is None
+
+
 def _quietly(question: Callable[[], Any]) -> Any:
     try:
         return question()

@@ -92,3 +92,24 @@ def test_p1_p3_every_run_goes_on_after_an_outage_of_three_leases(
         assert (run.deliveries, run.crashes) == (1, 0), "its node outlasted the outage"
         trial.assert_executed()
     assert [[worker.pid, *worker.children] for worker in workers] == pids
+
+
+def test_r9_a_table_that_somebody_locks_for_longer_than_a_lease_costs_no_run_its_attempt(
+    stage: Stage,
+) -> None:
+    """Renewals wait for it, and so does the sweep that would judge them."""
+    for _ in range(2):
+        stage.worker(pool="threads", concurrency=2, holdfast=SHORT)
+    trials = [Trial(stage, graph, steps=2).enqueue(held=[1]) for graph in GRAPHS]
+    for trial in trials:
+        trial.wait_held(1)
+    time.sleep(BLIND)  # whoever starts under load is late, and judges nobody for one lease
+    for _ in range(2):
+        time.sleep(LEASE)  # so do those who were late in the round before
+        with stage.database.connect() as sql, sql.transaction():
+            sql.execute("LOCK TABLE holdfast_run IN ACCESS EXCLUSIVE MODE")
+            time.sleep(OUTAGE)  # how long it lasts
+    for trial in trials:
+        trial.release(1)
+        run = trial.wait_succeeded()
+        assert (run.deliveries, run.crashes) == (1, 0)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import holdfast
@@ -76,3 +79,39 @@ def test_p9_a_node_that_holds_the_interpreter_is_set_aside_and_gives_its_place_b
     assert healthy.status is RunStatus.SUCCEEDED
     assert worker.alive
     assert sweeper.alive
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo"])
+def test_p9_the_one_process_of_a_pool_ends_where_a_node_holds_its_interpreter(
+    stage: Stage, tmp_path: Path, pool: str
+) -> None:
+    worker = stage.worker(pool=pool, concurrency=1, holdfast=SHORT)
+    psutil.Process(worker.pid).cpu_affinity([0])  # the time that it has is that of each of its processors
+    greedy = holdfast.enqueue("stubborn.greedy", {"log": str(tmp_path / "log")})
+    assert worker.wait_end(timeout=120) == -signal.SIGPROF
+    assert "stubborn.py" in worker.text, "it says where"
+    assert holdfast.get(greedy.id).status is not RunStatus.SUCCEEDED
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo"])
+def test_p2_the_one_process_of_a_pool_is_not_ended_for_having_been_stopped(stage: Stage, pool: str) -> None:
+    worker = stage.worker(pool=pool, concurrency=1, holdfast=SHORT)
+    worker.stop()
+    time.sleep(SHORT["LEASE"] + SHORT["GRACE"] + 1)  # longer than it has; nothing else happens meanwhile
+    worker.cont()
+    run = holdfast.wait(holdfast.enqueue("long_steps", {"steps": 1}).id, timeout=60)
+    assert run.status is RunStatus.SUCCEEDED
+    assert worker.alive
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo"])
+def test_r8_the_one_process_of_a_pool_has_one_heartbeat(stage: Stage, pool: str) -> None:
+    stage.worker(pool=pool, concurrency=1)
+    run = holdfast.wait(holdfast.enqueue("long_steps", {"steps": 1}).id, timeout=30)
+    assert run.status is RunStatus.SUCCEEDED
+    with stage.database.connect() as sql:
+        hearts = sql.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name = 'holdfast-heartbeat'"
+        ).fetchone()
+    assert hearts == (1,)

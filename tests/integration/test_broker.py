@@ -384,6 +384,49 @@ def test_bodies_are_kept_as_they_are(broker: Broker) -> None:
     assert bytes(message.body) == b"\x00\xff"
 
 
+UNREADABLE = {
+    "no JSON": "not json",
+    "no message": "[]",
+    "nested too deep": "[" * 100_000,
+    "no properties": '{"body": "x"}',
+    "no way of delivery": '{"body": "x", "properties": {"delivery_info": null}}',
+    "no base64": '{"body": "x", "properties": {"body_encoding": "base64", "delivery_info": {}}}',
+    "no known encoding": '{"body": "x", "properties": {"body_encoding": "rot13", "delivery_info": {}}}',
+    "no text": '{"body": 5, "properties": {"delivery_info": {}}}',
+}
+
+
+@pytest.mark.parametrize("payload", UNREADABLE.values(), ids=UNREADABLE)
+@pytest.mark.parametrize("no_ack", [False, True], ids=["acknowledged", "not acknowledged"])
+def test_p1_a_message_that_nobody_can_read_is_deleted_and_told_of_once(
+    broker: Broker, payload: str, no_ack: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = broker.connect()
+    seen: list[Any] = []
+
+    def keep(body: Any, _: Any) -> None:
+        seen.append(body)
+
+    for way in ("consumed", "asked for"):
+        caplog.clear()
+        broken = broker.ask(
+            "INSERT INTO holdfast_broker_message (queue, payload) VALUES ('q', %s) RETURNING id", payload
+        )
+        put(connection, "q", "sound")
+        if way == "consumed":
+            with Consumer(connection, Queue("q"), callbacks=[keep], no_ack=no_ack):
+                while not seen:
+                    connection.drain_events(timeout=5)
+            assert seen == ["sound"]
+        else:
+            assert connection.default_channel.basic_get("q", no_ack=no_ack).decode() == "sound"
+        assert broker.ask("SELECT count(*) FROM holdfast_broker_message WHERE id = %s", broken) == 0
+        assert [record.name for record in caplog.records if str(broken) in record.message] == [
+            "holdfast.broker"
+        ]
+        broker.ask("DELETE FROM holdfast_broker_message RETURNING 1")
+
+
 def test_many_consumers_take_each_message_once(broker: Broker) -> None:
     publisher = broker.connect()
     for number in range(120):
