@@ -2,8 +2,8 @@
 
 Stored form, as upstream's: a plain ``str``, ``int``, ``float``, ``bool`` or None of a channel stands
 in the checkpoint's JSON, any other value in checkpoint_blobs under its channel's version. A plain
-value that JSON or jsonb cannot hold exactly (NaN, infinity, a NUL in a text) goes to the blobs too,
-where both savers find it. Encrypted, every value goes to the blobs.
+value that JSON or jsonb cannot hold exactly (NaN, infinity, -0.0, a float that jsonb shows as an integer, a NUL
+in a text) goes to the blobs too, where both savers find it. Encrypted, every value goes to the blobs.
 """
 
 from __future__ import annotations
@@ -202,5 +202,6 @@ def _is_inline(value: Any) -> bool:
     if isinstance(value, str):
         return "\x00" not in value
     if isinstance(value, float):
-        return math.isfinite(value)
+        # From 1e16 on, Python writes an exponent and no point, and jsonb all digits and no point: an int comes back.
+        return abs(value) < 1e16 and (value != 0 or math.copysign(1, value) > 0)
     return isinstance(value, int)

@@ -118,7 +118,24 @@ def test_a_filter_is_a_value_and_never_sql() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [float("nan"), float("inf"), "a\x00b", 2**100, -(2**63), True, None, "ü", [1, {"a": (1, 2)}], b"\xff"],
+    [
+        float("nan"),
+        float("inf"),
+        -0.0,
+        1e16,
+        -1e22,
+        9999999999999998.0,
+        5e-324,
+        0.1,
+        "a\x00b",
+        2**100,
+        -(2**63),
+        True,
+        None,
+        "ü",
+        [1, {"a": (1, 2)}],
+        b"\xff",
+    ],
     ids=repr,
 )
 def test_p12_every_plain_value_comes_back_as_it_was_or_is_refused(value: Any) -> None:
