@@ -148,6 +148,14 @@ def test_p12_every_plain_value_comes_back_as_it_was_or_is_refused(value: Any) ->
     assert type(back) is type(value)
 
 
+def test_p12_half_a_surrogate_pair_is_stored_as_in_any_other_value() -> None:
+    """As a question mark (docs/codec.md); jsonb would refuse the checkpoint."""
+    saver, thread_id = DjangoSaver(), str(uuid4())
+    found = saver.get_tuple(stored(saver, thread_id, text="a\ud83d", texts=["a\ud83d"]))
+    assert found is not None
+    assert found.checkpoint["channel_values"] == {"text": "a?", "texts": ["a?"]}
+
+
 def test_p11_a_refused_value_names_its_channel_and_writes_nothing() -> None:
     saver, thread_id = DjangoSaver(), str(uuid4())
     with pytest.raises(NotSerializableError) as caught:
