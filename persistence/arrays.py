@@ -56,7 +56,7 @@ def ints(values: Sequence[int]) -> IntArray:
 
 def bigints(values: Sequence[bytes]) -> BigIntArray:
     """``bigint[]``; each as its eight bytes, signed, the highest first."""
-    return BigIntArray(_head(_INT8, len(values)) + b"".join([_EIGHT + value for value in values]))
+    return BigIntArray(_head(_INT8, len(values)) + _EIGHT.join([b"", *values]))
 
 
 def _joined(oid: int, values: Sequence[bytes]) -> bytes:

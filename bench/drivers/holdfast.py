@@ -14,7 +14,7 @@ from bench.project import celery as celery  # the lane's app becomes the current
 django.setup()
 
 import holdfast
-from bench.drivers import compression, savers, serve
+from bench.drivers import compression, reads, savers, serve
 from bench.project.celery_setup import ends_path
 from holdfast.persistence import DjangoCache
 from holdfast.runner.api import Request
@@ -114,6 +114,7 @@ if __name__ == "__main__":
             "saver_steps": savers.steps,
             "saver_parallel": savers.parallel,
             "saver_newest": savers.newest,
+            "saver_reads": reads.reads,
             "saver_listing": savers.listing,
             "saver_disk": savers.disk,
             "compression": compression.measure,

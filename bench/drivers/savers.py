@@ -46,7 +46,7 @@ executors.install()
 def steps(rounds: int, size: int) -> dict[str, list[float]]:
     """Seconds a step of ten nodes that each leave ``size`` bytes more in the state, by the clock; ours as in a run."""
     graph = chains.chain(10, size).compile()
-    claim = _claimed()
+    claim = claimed()
     found: dict[str, list[float]] = {"none": [], "stock": [], "fenced": [], "relaxed": []}
     with _stock_connection() as connection:
         for number in range(rounds + WARM):
@@ -63,7 +63,7 @@ def steps(rounds: int, size: int) -> dict[str, list[float]]:
                 config: Any = {"configurable": {"thread_id": f"{name}-{uuid4()}"}}
                 attached = graph.copy({"checkpointer": saver})
                 began = time.perf_counter()
-                with _as_in_a_run(claim, fence) if name in ("fenced", "relaxed") else _as_it_is():
+                with as_in_a_run(claim, fence) if name in ("fenced", "relaxed") else _as_it_is():
                     attached.invoke({"text": "step"}, config, durability="sync" if saver else None)
                 if number >= WARM:
                     found[name].append((time.perf_counter() - began) / 10)
@@ -129,7 +129,7 @@ def _config(thread_id: str) -> Any:
     return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
 
 
-def _claimed() -> Claim:
+def claimed() -> Claim:
     run = holdfast.enqueue("bench_ten", {"text": "saver"}, queue="nobody-consumes-this")
     ledger.sweep_lost()  # which notes the server's incarnation, as any worker's does
     session = Session(pid=None, start=None)
@@ -145,7 +145,7 @@ def _as_it_is() -> Iterator[None]:
 
 
 @contextmanager
-def _as_in_a_run(claim: Claim, fence: Fence) -> Iterator[None]:
+def as_in_a_run(claim: Claim, fence: Fence) -> Iterator[None]:
     run = claim.run
     attempt = Attempt(
         run_id=run.id, thread_id=run.thread_id, delivery=1, alias="default", owner="bench", fence=fence

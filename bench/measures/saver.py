@@ -56,6 +56,9 @@ def measure(order: Order) -> list[Line]:
         ours, theirs = [each["ours"] for each in grown], [each["stock"] for each in grown]
         lines.append(_ratio(part, f"{title}, memory ÷ stock", ours, theirs, target))
 
+    order.tell("saver: what a run asks of its own newest checkpoint")
+    lines += _reads(driver.ask("saver_reads", rounds=ROUNDS))
+
     order.tell("saver: a conversation of 200 turns")
     sizes = driver.ask("saver_disk", turns=200, size=1000)
     part = "stored bytes of 200 turns, a run a turn ÷ of the last state"
@@ -72,6 +75,23 @@ def measure(order: Order) -> list[Line]:
             digits=2,
         ),
     ]
+    return lines
+
+
+def _reads(found: dict[str, list[dict[str, float]]]) -> list[Line]:
+    """What serving a run's own newest checkpoint from memory could save at most."""
+    titles = {
+        "subgraph": "a call of a subgraph with a memory of its own",
+        "state": "a node that looks at its run's state",
+    }
+    lines = []
+    for name, title in titles.items():
+        calls, reading = ([took[key] for took in found[name]] for key in ("call", "reading"))
+        lines += [
+            Line(part=title, what="all of it", unit="ms", values=[v * 1000 for v in calls], digits=2),
+            Line(part=title, what="reading", unit="ms", values=[v * 1000 for v in reading], digits=2),
+            _ratio(title, "reading ÷ all of it", reading, calls, ""),
+        ]
     return lines
 
 

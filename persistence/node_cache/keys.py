@@ -18,10 +18,16 @@ SIZE = 16
 
 def digests(version: str, keys: Sequence[FullKey]) -> list[bytes]:
     """The digest of each key, in their order."""
-    begun = {namespace: _begun(version, namespace) for namespace in {namespace for namespace, _ in keys}}
+    begun: dict[Namespace, blake2b] = {}
     found = []
+    last, start = None, blake2b()
     for namespace, key in keys:
-        digest = begun[namespace].copy()
+        if namespace != last:  # nearly always it is that of the key before
+            last = namespace
+            if namespace not in begun:
+                begun[namespace] = _begun(version, namespace)
+            start = begun[namespace]
+        digest = start.copy()
         digest.update(key.encode())
         found.append(digest.digest())
     return found

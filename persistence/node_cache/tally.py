@@ -39,29 +39,33 @@ class Tally:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._hits: dict[str, list[Iterable[int]]] = {}
+        self._hits: dict[str, list[Sequence[bytes]]] = {}
+        self._left: dict[str, Counter[int]] = {}
         self._taken = -PAUSE
 
     def add(self, alias: str, digests: Sequence[bytes]) -> None:
         """Count one hit of each."""
         with self._lock:
-            self._hits.setdefault(alias, []).append(map(slot, digests))
+            self._hits.setdefault(alias, []).append(digests)
 
     def take(self, alias: str, *, pause: float = PAUSE) -> Counter[int] | None:
         """What waits to be written there, now the caller's; None within ``pause`` seconds of the last time (0: at once)."""
         with self._lock:
-            if alias not in self._hits or (pause and time.monotonic() - self._taken < pause):
+            if not self._waits(alias) or (pause and time.monotonic() - self._taken < pause):
                 return None
             self._taken = time.monotonic()
-            hits = self._hits.pop(alias)
-        return Counter(chain.from_iterable(hits))
+            hits, taken = self._hits.pop(alias, ()), self._left.pop(alias, Counter[int]())
+        # Digests are counted, not slots: of many hits only those of different entries become numbers.
+        for digest, count in Counter(chain.from_iterable(hits)).items():
+            taken[slot(digest)] += count
+        return taken
 
     def put_back(self, alias: str, hits: Counter[int], slots: Iterable[int] | None = None) -> None:
         """Those slots could not be written, or (None) nothing could."""
         left = hits if slots is None else Counter({slot: hits[slot] for slot in slots})
         if left:
             with self._lock:
-                self._hits.setdefault(alias, []).append(left.elements())
+                self._left.setdefault(alias, Counter()).update(left)
 
     def write(self, alias: str, *, pause: float = PAUSE, django: bool = False) -> None:
         """Write what waits; ``django``: on this thread's Django connection instead of the pool's."""
@@ -78,7 +82,10 @@ class Tally:
     def aliases(self) -> list[str]:
         """Where something waits to be written."""
         with self._lock:
-            return list(self._hits)
+            return list({*self._hits, *self._left})
+
+    def _waits(self, alias: str) -> bool:
+        return alias in self._hits or alias in self._left
 
 
 def params(hits: Counter[int]) -> Mapping[str, Any]:

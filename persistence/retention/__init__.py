@@ -18,7 +18,6 @@ from collections.abc import Collection, Mapping
 from holdfast.conf import Retention, settings
 from holdfast.errors import InvalidInputError
 from holdfast.persistence.connections import connect
-from holdfast.persistence.retention.pruning import Pruning
 from holdfast.persistence.retention.report import Progress, PruneReport
 from holdfast.persistence.sql import query
 
@@ -45,6 +44,9 @@ def prune(
     Raises InvalidInputError (``field``), psycopg.OperationalError if the database goes away: what was
     deleted until then stays deleted.
     """
+    # Here, since a worker imports this package for the end of each run, and prunes once a night.
+    from holdfast.persistence.retention.pruning import Pruning
+
     policy = policy or settings().RETENTION
     _check(policy)
     with connect(using or settings().DATABASE) as connection:

