@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from holdfast.errors import RetryRefusedError, RunEndedError
+from holdfast.errors import InvalidInputError, RetryRefusedError, RunEndedError
 from holdfast.persistence import ledger
 from holdfast.persistence.ids import RunId
 from holdfast.persistence.models.runs import RunStatus
@@ -22,6 +22,8 @@ def cancel(run_id: RunId, *, rollback: bool = False) -> Run:
     seconds under its executor. Raises RunNotFoundError, RunEndedError; InvalidInputError for a rollback of
     checkpoints that are elsewhere than in Django's database.
     """
+    if type(rollback) is not bool:
+        raise InvalidInputError(f"rollback is True or False, not {rollback!r}.", field="rollback")
     if rollback:
         run = ledger.get(run_id)
         refuse_elsewhere(run.graph, run.version, run.thread_id)

@@ -21,22 +21,28 @@ from holdfast.graphs import registry
 from holdfast.graphs.spec import GraphSpec
 from holdfast.persistence import DjangoSaver, backends, codec, ledger
 from holdfast.persistence.backends import GuardedSaver, threads
-from holdfast.persistence.ids import ThreadId, parse_run_id, parse_thread_id
+from holdfast.persistence.ids import ThreadId, parse_checkpoint_id, parse_run_id, parse_thread_id
 from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.records import Run
 from holdfast.runner import dispatch
-from holdfast.runner.runs import places
+from holdfast.runner.runs import arguments, places
 
 
 def state(thread_id: str, *, checkpoint_id: str | None = None) -> StateSnapshot:
     """The thread's newest state, or the one of a checkpoint. Raises ThreadNotFoundError."""
     thread = parse_thread_id(thread_id)
-    return _graph(thread).get_state(_config(thread, checkpoint_id), subgraphs=True)
+    wanted = None if checkpoint_id is None else parse_checkpoint_id(checkpoint_id)
+    found = _graph(thread).get_state(_config(thread, wanted), subgraphs=True)
+    if wanted is not None and found.metadata is None:  # LangGraph shows an empty state instead
+        raise _no_checkpoint(thread, wanted)
+    return found
 
 
 def history(thread_id: str, *, limit: int | None = None) -> Iterator[StateSnapshot]:
     """The thread's states, newest first. Raises ThreadNotFoundError."""
     thread = parse_thread_id(thread_id)
+    if limit is not None:
+        arguments.count("limit", limit)
     return _graph(thread).get_state_history(_config(thread, None), limit=limit)
 
 
@@ -74,7 +80,7 @@ def fork(thread_id: str, checkpoint_id: str, *, new_thread_id: str | None = None
     Of a checkpoint that others followed, the outcomes of the tasks after it are left behind: the branch
     makes its own. Raises ThreadBusyError if the target exists or the source is held, ThreadNotFoundError.
     """
-    source = parse_thread_id(thread_id)
+    source, checkpoint_id = parse_thread_id(thread_id), parse_checkpoint_id(checkpoint_id)
     target = ThreadId(str(uuid4())) if new_thread_id is None else parse_thread_id(new_thread_id)
     with _alone(source):
         if (holder := ledger.holder(source)) is not None:
@@ -89,11 +95,7 @@ def fork(thread_id: str, checkpoint_id: str, *, new_thread_id: str | None = None
                 f"Thread {target!r} exists already; a fork makes a new one.", thread_id=target, run_id=None
             )
         if not copied:  # the error takes the new thread back, too
-            raise ThreadNotFoundError(
-                f"Thread {source!r} has no checkpoint {checkpoint_id!r}.",
-                thread_id=source,
-                checkpoint_id=checkpoint_id,
-            )
+            raise _no_checkpoint(source, checkpoint_id)
     return target
 
 
@@ -125,6 +127,14 @@ def _busy(thread_id: ThreadId, holder: Run, why: str) -> ThreadBusyError:
         f"Thread {thread_id!r} is held by run {holder.id}, which {why}.",
         thread_id=thread_id,
         run_id=holder.id,
+    )
+
+
+def _no_checkpoint(thread_id: ThreadId, checkpoint_id: str) -> ThreadNotFoundError:
+    return ThreadNotFoundError(
+        f"Thread {thread_id!r} has no checkpoint {checkpoint_id!r}.",
+        thread_id=thread_id,
+        checkpoint_id=checkpoint_id,
     )
 
 
