@@ -40,6 +40,8 @@ def elsewhere(call: Any) -> Any:
 
     def there() -> Any:
         try:
+            with connections["default"].cursor() as cursor:
+                cursor.execute("SET lock_timeout = '5s'")
             return call()
         finally:
             connections.close_all()
