@@ -14,7 +14,7 @@ from holdfast.persistence import DjangoSaver, ledger
 from holdfast.persistence.connections import connect
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.ids import new_token
-from holdfast.persistence.models import CancelRequest
+from holdfast.persistence.models import CancelRequest, RunRow
 from holdfast.persistence.records import Claim, Run, Session
 from holdfast.runner.runs import claim as claim_station
 from holdfast.runner.runs.claim import claimed
@@ -116,3 +116,21 @@ def test_r14_a_retry_forgets_the_wish_to_cancel() -> None:
     again = run_now(failed)
     assert again.deliveries == 2, "it was claimed again"
     assert again.status == "failed"
+
+
+def test_r8_a_beat_passes_over_a_run_whose_row_somebody_holds_and_renews_the_others() -> None:
+    claims = [claim(holdfast.enqueue("journal", page(name))) for name in ("held", "other")]
+    leases = [(had.run.id, had.token) for had in claims if had is not None]
+    held, other = (run_id for run_id, _ in leases)
+
+    def renewed() -> dict[Any, Any]:
+        return dict(RunRow.objects.values_list("id", "renewed_at"))
+
+    before = renewed()
+    with connect("default") as settling, settling.transaction(force_rollback=True):
+        settling.execute("SELECT FROM holdfast_run WHERE id = %s FOR UPDATE", [held])
+        beats = elsewhere(lambda: ledger.renew(leases, session=NOBODY, draining=False))
+        assert {beat.run_id: beat.held for beat in beats} == {held: True, other: True}
+        after = renewed()
+    assert after[held] == before[held]
+    assert after[other] > before[other]
