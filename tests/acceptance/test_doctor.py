@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 from types import SimpleNamespace
@@ -12,7 +14,7 @@ from django.db import connections
 from holdfast.runner.management.doctor import Finding, examine, project
 from tests.acceptance.apps import celery_uses
 from tests.acceptance.brokers import Broker
-from tests.acceptance.databases import Database, django_uses
+from tests.acceptance.databases import ROOT, Database, django_uses
 from tests.acceptance.test_broker_down import DownBroker, closed_port
 from tests.acceptance.waiting import until
 from tests.acceptance.workers import Stage
@@ -96,3 +98,19 @@ def test_a_standby_is_told(stage: Stage, private_postgres: PrivatePostgres) -> N
     assert "a standby, which takes no writes" in found["database"].detail
     assert "primary" in found["database"].mend
     assert found["migrations"].verdict == found["clock"].verdict == "skipped"
+
+
+def test_celery_s_own_commands_say_nothing_about_django(stage: Stage) -> None:
+    """They import the app and set nothing up; the health check of docker-compose.yml is one of them."""
+    worker = stage.worker(concurrency=1)
+    command = [sys.executable, "-m", "celery", "--quiet", "-A", "tests.acceptance.site.celery:app"]
+    done = subprocess.run(
+        [*command, "inspect", "ping", "-d", worker.nodename, "-t", "10"],
+        env=stage.environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "pong" in done.stdout
