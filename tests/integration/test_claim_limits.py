@@ -1,4 +1,4 @@
-"""R8, R11, R14: what a claim, a wish to cancel and a retry must not do, on two connections."""
+"""R8, R10, R11, R14: what a claim, a wish to cancel and a retry must not do, on two connections."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import connections, transaction
+from django.db.models import F
 
 import holdfast
 from holdfast.persistence import DjangoSaver, ledger
@@ -134,3 +135,29 @@ def test_r8_a_beat_passes_over_a_run_whose_row_somebody_holds_and_renews_the_oth
         after = renewed()
     assert after[held] == before[held]
     assert after[other] > before[other]
+
+
+@pytest.mark.parametrize("work", ["cancels", "deadlines", "bells"])
+def test_r10_a_sweep_passes_over_a_run_whose_row_somebody_holds_and_serves_the_others(work: str) -> None:
+    """Else one process that is frozen with one row would stop all sweeping, everywhere."""
+    held, other = (holdfast.enqueue("journal", page(name), deadline=3600).id for name in ("held", "other"))
+    sweep: dict[str, Any] = {
+        "cancels": lambda: [run.id for run in ledger.apply_cancels()],
+        "deadlines": lambda: [run.id for run in ledger.sweep_deadlines()],
+        "bells": lambda: [
+            bell.run_id
+            for bell in ledger.bells(
+                queues=["celery"], default_queue="celery", known=[("journal", "1")], idle=True
+            )
+        ],
+    }
+    if work == "cancels":
+        assert all(ledger.request_cancel(run_id, rollback=False, reason="t") for run_id in (held, other))
+    elif work == "deadlines":
+        RunRow.objects.update(deadline=F("created_at"))
+    else:
+        RunRow.objects.update(bell_at=F("created_at"))
+    with connect("default") as frozen, frozen.transaction(force_rollback=True):
+        frozen.execute("SELECT FROM holdfast_run WHERE id = %s FOR UPDATE", [held])
+        assert elsewhere(sweep[work]) == [other]
+    assert sweep[work]() == [held]
