@@ -16,6 +16,7 @@ from langgraph.errors import InvalidUpdateError
 from langgraph.pregel import Pregel
 from langgraph.types import StateSnapshot
 
+from holdfast import faults
 from holdfast.errors import InvalidInputError, ThreadBusyError, ThreadNotFoundError
 from holdfast.graphs import registry
 from holdfast.graphs.spec import GraphSpec
@@ -68,10 +69,14 @@ def update_state(thread_id: str, values: Any, *, as_node: str | None = None) -> 
             queued = ledger.requeue_updated(holder)
             if queued is None:
                 raise _busy(thread, holder, "was answered meanwhile")
-            transaction.on_commit(
-                lambda: dispatch.ring(ledger.bell(queued)), using=ledger.alias(), robust=True
-            )
+            transaction.on_commit(lambda: _ring(queued), using=ledger.alias(), robust=True)
+        faults.point("update-before-commit")
     return written
+
+
+def _ring(run: Run) -> None:
+    faults.point("update-after-commit")
+    dispatch.ring(ledger.bell(run))
 
 
 def fork(thread_id: str, checkpoint_id: str, *, new_thread_id: str | None = None) -> ThreadId:
@@ -96,6 +101,7 @@ def fork(thread_id: str, checkpoint_id: str, *, new_thread_id: str | None = None
             )
         if not copied:  # the error takes the new thread back, too
             raise _no_checkpoint(source, checkpoint_id)
+        faults.point("fork-before-commit")
     return target
 
 
