@@ -100,11 +100,11 @@ def get(name: str, version: str | None = None) -> GraphSpec:
     """The spec of that name; without a version, the one registered last. Raises UnknownGraphError."""
     _discovery.complete()
     with _table:
-        versions = dict(_specs.get(name, {}))
+        versions = dict(_specs.get(name, {})) if _is_text(name) else {}
         names = sorted(_specs)
     if versions and version is None:
         return list(versions.values())[-1]
-    if version in versions:
+    if _is_text(version) and version in versions:
         return versions[version]
     if versions:
         raise UnknownGraphError(
@@ -125,6 +125,11 @@ def get(name: str, version: str | None = None) -> GraphSpec:
         version=version,
         known=tuple(near or names),
     )
+
+
+def _is_text(value: object) -> bool:
+    """What is none may not even be looked up: a list has no hash."""
+    return isinstance(value, str)
 
 
 def all() -> tuple[GraphSpec, ...]:

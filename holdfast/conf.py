@@ -111,6 +111,11 @@ class Settings:
     The environment variable HOLDFAST_MODEL wins."""
 
 
+_ABOVE_ZERO: Final = {
+    "LEASE", "HEARTBEAT", "LOCK_TIMEOUT", "IDLE_IN_TRANSACTION", "POOL_SIZE", "MAX_CRASHES", "batch",
+}  # fmt: skip
+"""Of these 0 would mean something else, such as no limit at all to PostgreSQL."""
+
 _ENVIRONMENT: Final = ("HOLDFAST_MODEL", keys.KEYS_VARIABLE, keys.ACTIVE_VARIABLE)
 
 
@@ -152,7 +157,9 @@ def _copy(value: Any) -> Any:
     return [_copy(part) for part in value] if isinstance(value, list) else value
 
 
-def _raw(given: dict[str, Any]) -> dict[str, Any]:
+def _raw(given: Any) -> dict[str, Any]:
+    if not isinstance(given, dict) or not all(isinstance(name, str) for name in given):
+        raise ConfigurationError("HOLDFAST is a dict whose keys are names of settings.", setting="HOLDFAST")
     raw = dict(given)
     if model := os.environ.get("HOLDFAST_MODEL"):
         raw["MODEL"] = model
@@ -196,15 +203,16 @@ def _checked(kind: type[T], given: dict[str, Any], name: str) -> T:
                     setting=key,
                 )
         elif not any(_fits(value, one) for one in wanted):
-            forms = " or ".join("None" if one is NoneType else one.__name__ for one in wanted)
-            raise ConfigurationError(
-                f"{name}[{key!r}] is {value!r}; it must be {forms}, and no number below 0.", setting=key
-            )
+            forms = " or ".join("None" if one is NoneType else one.__name__.lower() for one in wanted)
+            forms += ", finite and not below 0" if {int, float} & {*wanted} else ""
+            raise ConfigurationError(f"{name}[{key!r}] is {value!r}; it must be {forms}.", setting=key)
+        elif key in _ABOVE_ZERO and value == 0:
+            raise ConfigurationError(f"{name}[{key!r}] is {value!r}; it must be above 0.", setting=key)
     return kind(**given)
 
 
 def _fits(value: Any, wanted: Any) -> bool:
-    if wanted in (int, float):  # True is an int too; NaN is below nothing
+    if wanted in (int, float):  # True is an int too; NaN is below nothing, and infinity no length of time
         number = isinstance(value, int if wanted is int else int | float) and not isinstance(value, bool)
-        return number and value >= 0
+        return number and 0 <= value < float("inf")
     return isinstance(value, get_origin(wanted) or wanted)

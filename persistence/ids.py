@@ -15,6 +15,7 @@ ThreadId = NewType("ThreadId", str)
 Token = NewType("Token", UUID)
 
 MAX_THREAD_ID = 255  # characters
+MAX_CHECKPOINT_ID = 255
 
 
 def new_run_id() -> RunId:
@@ -63,14 +64,23 @@ def parse_thread_id(value: object) -> ThreadId:
 
     Raises InvalidInputError.
     """
+    return ThreadId(_text("thread", value, MAX_THREAD_ID))
+
+
+def parse_checkpoint_id(value: object) -> str:
+    """A checkpoint's id from what a user gave, in the same form. Raises InvalidInputError."""
+    return _text("checkpoint", value, MAX_CHECKPOINT_ID)
+
+
+def _text(kind: str, value: object, longest: int) -> str:
     if not isinstance(value, str):
-        raise InvalidInputError(f"A thread id is a str, not {type(value).__name__}.", field="thread_id")
-    if not 0 < len(value) <= MAX_THREAD_ID:
+        raise InvalidInputError(f"A {kind} id is a str, not {type(value).__name__}.", field=f"{kind}_id")
+    if not 0 < len(value) <= longest:
         raise InvalidInputError(
-            f"A thread id has 1 to {MAX_THREAD_ID} characters, this one has {len(value)}.", field="thread_id"
+            f"A {kind} id has 1 to {longest} characters, this one has {len(value)}.", field=f"{kind}_id"
         )
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
         raise InvalidInputError(
-            "A thread id has no control characters and no lone surrogates.", field="thread_id"
+            f"A {kind} id has no control characters and no lone surrogates.", field=f"{kind}_id"
         )
-    return ThreadId(value)
+    return value

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -17,9 +17,10 @@ from langgraph.types import StateSnapshot
 
 from holdfast.errors import InvalidInputError
 from holdfast.persistence import ledger
-from holdfast.persistence.ids import ThreadId, parse_run_id
+from holdfast.persistence.ids import ThreadId, parse_run_id, parse_thread_id
 from holdfast.persistence.records import Run, StepRecord
 from holdfast.persistence.trouble import told
+from holdfast.runner.runs import arguments
 from holdfast.runner.runs import cancel as _cancel
 from holdfast.runner.runs import enqueue as _enqueue
 from holdfast.runner.runs import resume as _resume
@@ -96,6 +97,10 @@ def enqueue_many(requests: Sequence[Request | Mapping[str, Any]]) -> list[Run]:
 
     Raises what ``enqueue`` does.
     """
+    if isinstance(requests, (str, bytes, Mapping)) or not isinstance(requests, Iterable):
+        raise InvalidInputError(
+            f"enqueue_many takes a list of requests, not {type(requests).__name__}.", field="requests"
+        )
     return _enqueue.enqueue([_request(place, request) for place, request in enumerate(requests)])
 
 
@@ -128,8 +133,13 @@ def get(run_id: Id) -> Run:
 def runs(
     *, status: str | None = None, graph: str | None = None, thread_id: str | None = None, limit: int = 50
 ) -> list[Run]:
-    """The newest runs, newest first."""
-    return ledger.runs(status=status, graph=graph, thread_id=thread_id, limit=limit)
+    """The newest runs, newest first. Raises InvalidInputError."""
+    return ledger.runs(
+        status=None if status is None else arguments.status(status),
+        graph=arguments.name("graph", graph, 200),
+        thread_id=None if thread_id is None else parse_thread_id(thread_id),
+        limit=arguments.count("limit", limit),
+    )
 
 
 @_public
@@ -222,3 +232,5 @@ astate = sync_to_async(state)
 ahistory = sync_to_async(_history_list)
 aupdate_state = sync_to_async(update_state)
 afork = sync_to_async(fork)
+aruns = sync_to_async(runs)
+asteps = sync_to_async(steps)

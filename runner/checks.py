@@ -16,6 +16,7 @@ from holdfast.errors import ConfigurationError
 from holdfast.graphs import registry
 from holdfast.persistence.backends.address import KINDS, checked
 from holdfast.runner import dispatch
+from holdfast.runner.schedule import beat_schedule
 
 
 @register("holdfast")
@@ -45,6 +46,17 @@ def check_prefetch(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
                 id="holdfast.W101",
             )
         ]
+    return []
+
+
+@register("holdfast")
+def check_schedule(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """The line of PRUNE_CRONTAB is one, also where the project's own beat entries have not been asked for yet."""
+    try:
+        beat_schedule()
+    except ConfigurationError as problem:
+        if problem.setting == "PRUNE_CRONTAB":  # whatever else is wrong there is told by persistence.checks
+            return [Error(problem.message, id="holdfast.E105")]
     return []
 
 

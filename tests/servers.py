@@ -97,6 +97,12 @@ class PrivatePostgres:
         self.stop(mode)
         self.start()
 
+    def become_standby(self) -> None:
+        """Start it again as one that recovers for ever, as a standby does without its primary."""
+        self.stop()
+        (self._folder / "data" / "standby.signal").touch()
+        self.start()
+
     def kill_backend(self, pid: int) -> None:
         """kill -9 one backend, upon which the server resets every session."""
         os.kill(pid, signal.SIGKILL)

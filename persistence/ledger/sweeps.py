@@ -41,6 +41,8 @@ def roll_back() -> list[ThreadId]:
             execute("thread_delete_unused_blobs", row)
             if execute("run_free_thread", row):
                 freed.append(ThreadId(row["thread_id"]))
+            faults.point("rollback-before-commit")
+        faults.point("rollback-after-commit")
     return freed
 
 

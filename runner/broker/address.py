@@ -68,7 +68,7 @@ def resolve(client: Any) -> Address:
     if host.startswith("holdfast://"):
         alias = host.removeprefix("holdfast://").strip("/")
         if alias and not set(alias) & set("/:@?"):
-            return Address(alias=alias)
+            return _of_alias(alias)
         raise ValueError(f"{host!r} names no alias of DATABASES; write holdfast://default")
     if client.transport_cls == "holdfast+postgresql":  # kombu has taken a failover URL apart
         user = safequote(client.userid) if client.userid else ""
@@ -77,4 +77,15 @@ def resolve(client: Any) -> Address:
         port = f":{client.port}" if client.port else ""
         database = (client.virtual_host or "").strip("/")
         return Address(url=f"postgresql://{user}{'@' if user else ''}{host}{port}/{safequote(database)}")
-    return Address(alias=host or "default")
+    return _of_alias(host or "default")
+
+
+def _of_alias(alias: str) -> Address:
+    """``celery inspect`` and the like only import the app: Django is set up here, or it warns of each first query."""
+    from django.apps import apps
+
+    if not apps.ready and not getattr(apps, "loading", False):
+        import django
+
+        django.setup()
+    return Address(alias=alias)

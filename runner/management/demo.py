@@ -224,13 +224,15 @@ class Story:
     def _report(self, first: Run, second: Run, stored: set[str]) -> None:
         from holdfast.runner import api
 
-        steps, effects = api.steps(first.id), facts.effects_of(first)
+        steps, again, effects = api.steps(first.id), api.steps(second.id), facts.effects_of(first)
         self._head("What happened")
         self.out.print(run_page.timeline(steps), Text(), run_page.effects_table(effects), Text())
+        self._say("The second run:")
+        self.out.print(run_page.timeline(again), Text())
         for check in (
             *demo_checks.of_steps(steps, stored),
             *demo_checks.of_effects(first, effects),
-            *demo_checks.of_cache(api.steps(second.id)),
+            *demo_checks.of_cache(again),
         ):
             self._show(check)
 
@@ -250,7 +252,10 @@ class Story:
 
     def _head(self, text: str) -> None:
         self.out.print()
-        self.out.rule(Text(text, style="bold"), align="left")
+        if self.out.is_terminal:
+            self.out.rule(Text(text, style="bold"), align="left")
+        else:  # a pipe has no width that a line could fill
+            self.out.print(text)
 
     def _say(self, text: str) -> None:
         self.out.print(Text(text, style="dim"), soft_wrap=True)

@@ -24,14 +24,15 @@ def read_json(text: str | None, *, hint: str, plain: str = "") -> Any:
     if text is None:
         return None
     source, body = "the text", text
-    if text == "-":
-        source, body = "stdin", sys.stdin.read()
-    elif text.startswith("@"):
-        source = text[1:]
-        try:
+    try:
+        if text == "-":
+            source = "stdin"
+            body = sys.stdin.read()
+        elif text.startswith("@"):
+            source = text[1:]
             body = Path(source).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise typer.BadParameter(f"cannot read {source}: {error}", param_hint=hint) from error
+    except (OSError, ValueError) as error:  # no file, no UTF-8, or a NUL in its name
+        raise typer.BadParameter(f"cannot read {source}: {error}", param_hint=hint) from error
     try:
         return json.loads(body)
     except json.JSONDecodeError as error:
@@ -40,6 +41,8 @@ def read_json(text: str | None, *, hint: str, plain: str = "") -> Any:
         raise typer.BadParameter(
             f"{source} is not JSON ({at}: {error.msg}){quoted}", param_hint=hint
         ) from error
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 10,000 brackets
+        raise typer.BadParameter(f"{source} is JSON beyond reading: {error}", param_hint=hint) from error
 
 
 def _as_text(text: str, plain: str) -> str:

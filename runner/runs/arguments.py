@@ -10,6 +10,7 @@ from typing import Any
 
 from holdfast.errors import InvalidInputError
 from holdfast.persistence.jsonb import storable
+from holdfast.persistence.models.runs import RunStatus
 
 When = datetime | timedelta | float | None
 
@@ -73,13 +74,29 @@ def name(field_name: str, value: str | None, longest: int) -> str | None:
     return value
 
 
+def count(field_name: str, value: int) -> int:
+    """How many of something at most. Raises InvalidInputError."""
+    if type(value) is not int or value < 0:
+        raise InvalidInputError(f"{field_name} is a whole number, zero or more.", field=field_name)
+    return value
+
+
+def status(value: str) -> str:
+    """A run's status. Raises InvalidInputError."""
+    if value not in RunStatus.values:
+        raise InvalidInputError(
+            f"status is one of {', '.join(RunStatus.values)}, not {value!r}.", field="status"
+        )
+    return value
+
+
 def plain(field_name: str, value: Mapping[str, Any] | None) -> dict[str, Any]:
     """JSON that the database can hold, with keys of str. Raises InvalidInputError."""
     if value is None:
         return {}
     try:
         text = json.dumps(dict(value), allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"{field_name} must be JSON: {error}.", field=field_name) from None
     found = dict(json.loads(text))
     if storable(found) != found:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from holdfast.errors import RetryRefusedError, RunEndedError
+from holdfast import faults
+from holdfast.errors import InvalidInputError, RetryRefusedError, RunEndedError
 from holdfast.persistence import ledger
 from holdfast.persistence.ids import RunId
 from holdfast.persistence.models.runs import RunStatus
-from holdfast.persistence.records import Run
+from holdfast.persistence.records import Bell, Run
 from holdfast.runner import dispatch
 from holdfast.runner.runs import sweep
 from holdfast.runner.runs.rollback import refuse_elsewhere
@@ -22,6 +23,8 @@ def cancel(run_id: RunId, *, rollback: bool = False) -> Run:
     seconds under its executor. Raises RunNotFoundError, RunEndedError; InvalidInputError for a rollback of
     checkpoints that are elsewhere than in Django's database.
     """
+    if type(rollback) is not bool:
+        raise InvalidInputError(f"rollback is True or False, not {rollback!r}.", field="rollback")
     if rollback:
         run = ledger.get(run_id)
         refuse_elsewhere(run.graph, run.version, run.thread_id)
@@ -31,8 +34,13 @@ def cancel(run_id: RunId, *, rollback: bool = False) -> Run:
             raise RunEndedError(
                 f"Run {run_id} has ended already; it is {run.status}.", run_id=run_id, status=run.status
             )
-        transaction.on_commit(apply, using=ledger.alias(), robust=True)
+        transaction.on_commit(_apply, using=ledger.alias(), robust=True)
     return ledger.get(run_id)
+
+
+def _apply() -> None:
+    faults.point("cancel-after-commit")
+    apply()
 
 
 def apply() -> None:
@@ -55,8 +63,14 @@ def retry(run_id: RunId) -> Run:
         if run is None:
             raise _refusal(run_id)
         bell = ledger.bell(run)
-        transaction.on_commit(lambda: dispatch.ring(bell), using=ledger.alias(), robust=True)
+        transaction.on_commit(lambda: _ring(bell), using=ledger.alias(), robust=True)
+        faults.point("retry-before-commit")
     return run
+
+
+def _ring(bell: Bell) -> None:
+    faults.point("retry-after-commit")
+    dispatch.ring(bell)
 
 
 def _refusal(run_id: RunId) -> RetryRefusedError:

@@ -45,6 +45,7 @@ def resume(run_id: RunId, answer: Any) -> Run:
                 status=now.status,
             )
         transaction.on_commit(lambda: _ring(queued), using=ledger.alias(), robust=True)
+        faults.point("resume-before-commit")
     return queued
 
 

@@ -16,27 +16,34 @@ from langgraph.errors import InvalidUpdateError
 from langgraph.pregel import Pregel
 from langgraph.types import StateSnapshot
 
+from holdfast import faults
 from holdfast.errors import InvalidInputError, ThreadBusyError, ThreadNotFoundError
 from holdfast.graphs import registry
 from holdfast.graphs.spec import GraphSpec
 from holdfast.persistence import DjangoSaver, backends, codec, ledger
 from holdfast.persistence.backends import GuardedSaver, threads
-from holdfast.persistence.ids import ThreadId, parse_run_id, parse_thread_id
+from holdfast.persistence.ids import ThreadId, parse_checkpoint_id, parse_run_id, parse_thread_id
 from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.records import Run
 from holdfast.runner import dispatch
-from holdfast.runner.runs import attachments
+from holdfast.runner.runs import arguments, attachments
 
 
 def state(thread_id: str, *, checkpoint_id: str | None = None) -> StateSnapshot:
     """The thread's newest state, or the one of a checkpoint. Raises ThreadNotFoundError."""
     thread = parse_thread_id(thread_id)
-    return _graph(thread).get_state(_config(thread, checkpoint_id), subgraphs=True)
+    wanted = None if checkpoint_id is None else parse_checkpoint_id(checkpoint_id)
+    found = _graph(thread).get_state(_config(thread, wanted), subgraphs=True)
+    if wanted is not None and found.metadata is None:  # LangGraph shows an empty state instead
+        raise _no_checkpoint(thread, wanted)
+    return found
 
 
 def history(thread_id: str, *, limit: int | None = None) -> Iterator[StateSnapshot]:
     """The thread's states, newest first. Raises ThreadNotFoundError."""
     thread = parse_thread_id(thread_id)
+    if limit is not None:
+        arguments.count("limit", limit)
     return _graph(thread).get_state_history(_config(thread, None), limit=limit)
 
 
@@ -62,10 +69,14 @@ def update_state(thread_id: str, values: Any, *, as_node: str | None = None) -> 
             queued = ledger.requeue_updated(holder)
             if queued is None:
                 raise _busy(thread, holder, "was answered meanwhile")
-            transaction.on_commit(
-                lambda: dispatch.ring(ledger.bell(queued)), using=ledger.alias(), robust=True
-            )
+            transaction.on_commit(lambda: _ring(queued), using=ledger.alias(), robust=True)
+        faults.point("update-before-commit")
     return written
+
+
+def _ring(run: Run) -> None:
+    faults.point("update-after-commit")
+    dispatch.ring(ledger.bell(run))
 
 
 def fork(thread_id: str, checkpoint_id: str, *, new_thread_id: str | None = None) -> ThreadId:
@@ -74,7 +85,7 @@ def fork(thread_id: str, checkpoint_id: str, *, new_thread_id: str | None = None
     Of a checkpoint that others followed, the outcomes of the tasks after it are left behind: the branch
     makes its own. Raises ThreadBusyError if the target exists or the source is held, ThreadNotFoundError.
     """
-    source = parse_thread_id(thread_id)
+    source, checkpoint_id = parse_thread_id(thread_id), parse_checkpoint_id(checkpoint_id)
     target = ThreadId(str(uuid4())) if new_thread_id is None else parse_thread_id(new_thread_id)
     with _alone(source):
         if (holder := ledger.holder(source)) is not None:
@@ -89,11 +100,8 @@ def fork(thread_id: str, checkpoint_id: str, *, new_thread_id: str | None = None
                 f"Thread {target!r} exists already; a fork makes a new one.", thread_id=target, run_id=None
             )
         if not copied:  # the error takes the new thread back, too
-            raise ThreadNotFoundError(
-                f"Thread {source!r} has no checkpoint {checkpoint_id!r}.",
-                thread_id=source,
-                checkpoint_id=checkpoint_id,
-            )
+            raise _no_checkpoint(source, checkpoint_id)
+        faults.point("fork-before-commit")
     return target
 
 
@@ -125,6 +133,14 @@ def _busy(thread_id: ThreadId, holder: Run, why: str) -> ThreadBusyError:
         f"Thread {thread_id!r} is held by run {holder.id}, which {why}.",
         thread_id=thread_id,
         run_id=holder.id,
+    )
+
+
+def _no_checkpoint(thread_id: ThreadId, checkpoint_id: str) -> ThreadNotFoundError:
+    return ThreadNotFoundError(
+        f"Thread {thread_id!r} has no checkpoint {checkpoint_id!r}.",
+        thread_id=thread_id,
+        checkpoint_id=checkpoint_id,
     )
 
 

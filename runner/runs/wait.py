@@ -56,9 +56,10 @@ def _looks(
     run_id: RunId, timeout: float | None, on_change: OnChange | None
 ) -> Generator[float | Run, None, None]:
     """Each step is one look: the seconds until the next one, or the run."""
-    if timeout is not None and not timeout >= 0:  # NaN fails too, and would never be over
+    # NaN fails too, and would never be over.
+    if timeout is not None and not (type(timeout) in (int, float) and timeout >= 0):
         raise InvalidInputError(
-            f"timeout is {timeout} seconds; it must be 0 or more, or None.", field="timeout"
+            f"timeout is {timeout!r}; it must be seconds, 0 or more, or None.", field="timeout"
         )
     begun = time.monotonic()
     before: tuple[RunStatus, int] | None = None

@@ -97,7 +97,9 @@ def before_commits(graph: str) -> list[Passing]:
     return [
         (name, number)
         for name, number in passings(graph, partially=False)
-        if "before" in name or name in {"claim-after-commit", "resume-after-commit"}
+        # The answer's own transaction holds the run: whoever takes over would wait for it, and there is nothing to take.
+        if ("before" in name and name != "resume-before-commit")
+        or name in {"claim-after-commit", "resume-after-commit"}
     ]
 
 

@@ -175,6 +175,9 @@ def test_p13_a_run_that_asks_nothing_takes_no_answer(shell: Shell) -> None:
     "arguments",
     [
         ("enqueue", "approval", "{not json"),
+        ("enqueue", "approval", f'{{"request": "a boat", "amount": {"1" * 5000}}}'),
+        ("enqueue", "approval", "[" * 10_000),
+        ("enqueue", "approval", "@a\0b"),
         ("enqueue", "approval", "@/nowhere.json"),
         ("enqueue", "approval", REQUEST, "--metadata", "[1]"),
         ("enqueue", "approval", REQUEST, "--run-after", "soon"),
@@ -197,6 +200,20 @@ def test_a_wrong_argument_is_exit_code_2(shell: Shell, arguments: tuple[str, ...
     assert shell(*arguments, code=2) == ""
     assert shell.stderr.startswith("holdfast")
     assert len(shell.stderr.splitlines()) == 1, shell.stderr
+
+
+@pytest.mark.parametrize("sent", [b"\xff{}", b""])
+def test_what_is_no_json_on_stdin_is_exit_code_2(sent: bytes) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "holdfast.runner.management.command", "enqueue", "approval", "-"],
+        env={**os.environ, **site(), "PYTHONIOENCODING": "utf-8:strict"},
+        input=sent,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert b"stdin" in done.stderr
 
 
 @pytest.mark.parametrize(

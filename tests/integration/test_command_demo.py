@@ -56,6 +56,8 @@ def test_p3_p4_the_story_is_told_and_holds(bare: dict[str, str], documents: Path
     assert went_on is not None
     assert float(went_on[1]) < 10  # P8 says 2, of a machine that has nothing else to do
     assert len(done.stdout.splitlines()) < 60, done.stdout
+    assert max(map(len, done.stdout.splitlines())) < 200, "a pipe is given no line across a screen"
+    assert re.search(r"summarise ×7 .* cached", done.stdout), done.stdout
     published = Path(bare["HOLDFAST_HOME"]) / "demo" / "published"
     assert len(list(published.glob("*.md"))) == 1
     held = [

@@ -24,13 +24,23 @@ def test_a_healthy_project_has_nothing_to_report() -> None:
         ({"MAX_CRASHES": True}, "holdfast.E001"),
         ({"SWEEP": -1}, "holdfast.E001"),
         ({"LEASE": float("nan")}, "holdfast.E001"),
+        (None, "holdfast.E001"),
+        ([("DATABASE", "default")], "holdfast.E001"),
+        ({1: 2}, "holdfast.E001"),
+        ({"LEASE": float("inf")}, "holdfast.E001"),
+        ({"HEARTBEAT": 0}, "holdfast.E001"),
+        ({"LOCK_TIMEOUT": 0.0}, "holdfast.E001"),
+        ({"IDLE_IN_TRANSACTION": 0}, "holdfast.E001"),
+        ({"POOL_SIZE": 0}, "holdfast.E001"),
+        ({"MAX_CRASHES": 0}, "holdfast.E001"),
+        ({"RETENTION": {"batch": 0}}, "holdfast.E001"),
         ({"QUEUE": 3}, "holdfast.E001"),
         ({"COMMIT": "off"}, "holdfast.E001"),
         ({"RETENTION": {"keep": 3}}, "holdfast.E001"),
         ({"RETENTION": {"max_age": "30 days"}}, "holdfast.E001"),
     ],
 )
-def test_wrong_settings_are_reported(settings: Any, given: dict[str, Any], code: str) -> None:
+def test_wrong_settings_are_reported(settings: Any, given: Any, code: str) -> None:
     settings.HOLDFAST = given
     assert [message.id for message in check_settings(None)] == [code]
 
