@@ -31,7 +31,11 @@ from holdfast.runner.runs import places
 def state(thread_id: str, *, checkpoint_id: str | None = None) -> StateSnapshot:
     """The thread's newest state, or the one of a checkpoint. Raises ThreadNotFoundError."""
     thread = parse_thread_id(thread_id)
-    return _graph(thread).get_state(_config(thread, checkpoint_id), subgraphs=True)
+    checkpoint = None if checkpoint_id is None else _checkpoint(thread, checkpoint_id)
+    found = _graph(thread).get_state(_config(thread, checkpoint), subgraphs=True)
+    if checkpoint is not None and found.created_at is None:  # LangGraph's own for what is not there is empty
+        raise _no_checkpoint(thread, checkpoint)
+    return found
 
 
 def history(thread_id: str, *, limit: int | None = None) -> Iterator[StateSnapshot]:
@@ -76,6 +80,7 @@ def fork(thread_id: str, checkpoint_id: str, *, new_thread_id: str | None = None
     """
     source = parse_thread_id(thread_id)
     target = ThreadId(str(uuid4())) if new_thread_id is None else parse_thread_id(new_thread_id)
+    checkpoint_id = _checkpoint(source, checkpoint_id)
     with _alone(source):
         if (holder := ledger.holder(source)) is not None:
             raise _busy(source, holder, f"is {holder.status}")
@@ -89,12 +94,20 @@ def fork(thread_id: str, checkpoint_id: str, *, new_thread_id: str | None = None
                 f"Thread {target!r} exists already; a fork makes a new one.", thread_id=target, run_id=None
             )
         if not copied:  # the error takes the new thread back, too
-            raise ThreadNotFoundError(
-                f"Thread {source!r} has no checkpoint {checkpoint_id!r}.",
-                thread_id=source,
-                checkpoint_id=checkpoint_id,
-            )
+            raise _no_checkpoint(source, checkpoint_id)
     return target
+
+
+def graph_of(thread_id: str) -> tuple[str, str]:
+    """Name and version of the graph that the thread belongs to. Raises ThreadNotFoundError."""
+    thread = parse_thread_id(thread_id)
+    if (found := ledger.graph_of(thread) or _graph_of_fork(thread)) is None:
+        raise ThreadNotFoundError(
+            f"No run has used thread {thread!r}; `holdfast runs` shows which threads there are.",
+            thread_id=thread,
+            checkpoint_id=None,
+        )
+    return found
 
 
 @contextmanager
@@ -106,6 +119,22 @@ def _alone(thread_id: ThreadId) -> Iterator[None]:
                 f"There is no thread {thread_id!r}.", thread_id=thread_id, checkpoint_id=None
             )
         yield
+
+
+def _checkpoint(thread_id: ThreadId, checkpoint_id: object) -> str:
+    """A checkpoint's id as somebody gave it, if it may be one at all. Raises ThreadNotFoundError."""
+    given = str(checkpoint_id)
+    if not given or not given.isprintable():  # PostgreSQL takes no NUL, UTF-8 no lone surrogate
+        raise _no_checkpoint(thread_id, given)
+    return given
+
+
+def _no_checkpoint(thread_id: ThreadId, checkpoint_id: str) -> ThreadNotFoundError:
+    return ThreadNotFoundError(
+        f"Thread {thread_id!r} has no checkpoint {checkpoint_id[:80]!r}; `holdfast history` lists those it has.",
+        thread_id=thread_id,
+        checkpoint_id=checkpoint_id,
+    )
 
 
 def _refuse_unless_waiting(thread_id: ThreadId, holder: Run, saver: Any) -> None:
@@ -128,12 +157,16 @@ def _busy(thread_id: ThreadId, holder: Run, why: str) -> ThreadBusyError:
     )
 
 
+def of_graph(spec: GraphSpec, thread_id: ThreadId) -> StateSnapshot:
+    """The thread's newest state as that graph sees it."""
+    return _attached(spec, thread_id).get_state(_config(thread_id, None))
+
+
 def _graph(thread_id: ThreadId) -> Pregel[Any, Any, Any, Any]:
-    if (found := ledger.graph_of(thread_id) or _graph_of_fork(thread_id)) is None:
-        raise ThreadNotFoundError(
-            f"No run has used thread {thread_id!r}.", thread_id=thread_id, checkpoint_id=None
-        )
-    spec = registry.get(*found)
+    return _attached(registry.get(*graph_of(thread_id)), thread_id)
+
+
+def _attached(spec: GraphSpec, thread_id: ThreadId) -> Pregel[Any, Any, Any, Any]:
     places.refuse_moved(spec, thread_id, ledger.backend_of(thread_id))
     return spec.compile().copy({"checkpointer": places.elsewhere(spec) or _on_django(spec)})
 
