@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.measure import Measurement
 from rich.text import Text
 
 from holdfast.runner.management import display, facts
@@ -77,8 +76,7 @@ class _List:
             column.justify = "left" if column.header in ("node", "version", "key") else "right"
         for line in self._lines:
             table.add_row(*map(Text, line.values()))
-        wide = Measurement.get(console, options.update(max_width=display.UNCUT), table).maximum
-        if wide <= options.max_width:
+        if display.fits(table, console, options):
             yield table
             return
         for line in self._lines:

@@ -14,6 +14,7 @@ from holdfast.runner.management import (
     local_commands,
     run_commands,
     steering_commands,
+    thread_commands,
     transfer_command,
     upkeep_commands,
 )
@@ -53,6 +54,7 @@ for group in (
     graph_commands,
     run_commands,
     steering_commands,
+    thread_commands,
     upkeep_commands,
     cache_command,
     key_commands,
