@@ -15,7 +15,8 @@ is found by whichever node reads it, hours later. The rules here, by kind of gra
 - **Entrypoint.** The value must have the type of the function's first parameter, as it is: a dict
   is no model there, because LangGraph hands it over unchanged. A TypedDict's keys are demanded as
   Python means them.
-- **None and Command** start nothing and are refused everywhere.
+- **None and Command** start nothing and are refused everywhere. (A run that goes on from where its thread stands has
+  no input; ``runner/runs/going_on.py`` looks at that, and does not ask here.)
 """
 
 from __future__ import annotations

@@ -64,7 +64,8 @@ def enqueue(
 ) -> Run:
     """Accept a run of ``graph``, durable once the surrounding transaction has committed (P1).
 
-    ``thread_id``: the conversation to go on with; by default a thread of its own. ``idempotency_key``: the
+    ``input``: what the graph's schema takes; None goes on from where the thread stands, after a ``fork`` or an
+    ``update_state``. ``thread_id``: the conversation to go on with; by default a thread of its own. ``idempotency_key``: the
     same key gives the same run, never a second one. ``run_after``, ``deadline``: an aware datetime, a
     timedelta or seconds from now. ``priority``: 0 to 9, 9 first. ``queue``: by default the project's task
     routes decide. ``multitask_strategy``: what an unfinished run on the thread means: ``enqueue`` waits for

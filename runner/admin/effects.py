@@ -50,7 +50,8 @@ class KindFilter(admin.SimpleListFilter):
 class EffectAdmin(ReadOnlyAdmin):
     """Effects, those of the newest runs first (a run's id begins with its time)."""
 
-    list_display = ("function_and_module", "kind", "shown_state", "of_run", "begun", "took", "attempts")
+    # As in the list of runs: few columns, so that nothing lies beyond 1280 pixels.
+    list_display = ("function_and_module", "state_and_kind", "run_and_begun", "took_and_attempts")
     list_columns = ("key", "function", "kind", "state", "run_id", "attempts", "begun_at", "done_at")
     list_filter = (EffectStateFilter, KindFilter)
     search_fields = ("key",)
@@ -76,6 +77,18 @@ class EffectAdmin(ReadOnlyAdmin):
     def function_and_module(self, effect: Effect) -> SafeString:
         module, _, name = effect.function.rpartition(".")
         return pieces.stacked(name, module)
+
+    @admin.display(description="state, kind")
+    def state_and_kind(self, effect: Effect) -> SafeString:
+        return pieces.stacked(pieces.state(effect.state), effect.kind.replace("_", " "))
+
+    @admin.display(description="run, begun")
+    def run_and_begun(self, effect: Effect) -> SafeString:
+        return pieces.stacked(self.of_run(effect), pieces.when(effect.begun_at))
+
+    @admin.display(description="took, attempts")
+    def took_and_attempts(self, effect: Effect) -> SafeString:
+        return pieces.stacked(self.took(effect), effect.attempts)
 
     @admin.display(description="state")
     def shown_state(self, effect: Effect) -> SafeString:

@@ -100,7 +100,8 @@ class ThreadAdmin(ReadOnlyAdmin):
         runs = RunRow.objects.using(settings().DATABASE).filter(thread_id=thread.id).order_by("-id")
         rows = format_html_join(
             "",
-            "<tr><td>{}</td><td>{}</td><td>{} ({})</td><td>{}</td><td>{}</td></tr>",
+            '<tr><td class="holdfast-name">{}</td><td class="holdfast-outcome">{}</td><td>{} ({})</td>'
+            '<td data-label="enqueued">{}</td><td data-label="took">{}</td></tr>',
             (
                 (
                     pieces.page("runrow", run.id),

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.measure import Measurement
 from rich.text import Text
 
 from holdfast.runner.management import display, facts
+from holdfast.runner.management.arguments import AsJson
 from holdfast.runner.management.bootstrap import ready
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def cache(
     node: Node = None,
     clear: Annotated[bool, typer.Option("--clear", help="Delete what is cached of the node.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="Entries that are shown.")] = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what the node cache holds, how often it was used, and the computing time that this has saved.
 
@@ -76,8 +76,7 @@ class _List:
             column.justify = "left" if column.header in ("node", "version", "key") else "right"
         for line in self._lines:
             table.add_row(*map(Text, line.values()))
-        wide = Measurement.get(console, options.update(max_width=display.UNCUT), table).maximum
-        if wide <= options.max_width:
+        if display.fits(table, console, options):
             yield table
             return
         for line in self._lines:

@@ -9,9 +9,12 @@ import typer
 import holdfast
 from holdfast.runner.management import (
     cache_command,
+    graph_commands,
     key_commands,
     local_commands,
     run_commands,
+    steering_commands,
+    thread_commands,
     transfer_command,
     upkeep_commands,
 )
@@ -46,5 +49,15 @@ def _options(
     """What goes before the command."""
 
 
-for group in (local_commands, run_commands, upkeep_commands, cache_command, key_commands, transfer_command):
+for group in (
+    local_commands,
+    graph_commands,
+    run_commands,
+    steering_commands,
+    thread_commands,
+    upkeep_commands,
+    cache_command,
+    key_commands,
+    transfer_command,
+):
     group.register(app)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
+from rich.measure import Measurement
 from rich.panel import Panel
 from rich.segment import Segment
 from rich.table import Table
@@ -119,9 +120,14 @@ def table(*columns: str, title: str | None = None) -> Table:
             justify="right" if right else "left",
             no_wrap=True,
             overflow="ellipsis",
-            min_width=36 if column == "id" else 11 if fixed else least,
+            min_width=36 if column in {"id", "checkpoint"} else 11 if fixed else least,
         )
     return made
+
+
+def fits(shown: Table, out: Console, options: ConsoleOptions) -> bool:
+    """Whether the terminal is wide enough for all that stands in the table's columns."""
+    return Measurement.get(out, options.update(max_width=UNCUT), shown).maximum <= options.max_width
 
 
 MARKS: Final = {

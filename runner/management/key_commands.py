@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from holdfast.runner.management.arguments import AsJson
 from holdfast.runner.management.bootstrap import ready
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def rotate_keys(
     pause: Annotated[
         float, typer.Option(min=0, help="Seconds to leave the database alone between two transactions.")
     ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Bring all that is stored under the active key of HOLDFAST['ENCRYPTION'], while workers go on.
 

@@ -85,6 +85,6 @@ def demo(
 
     Exit code 1 if a finished node ran twice, or an effect happened other than once.
     """
-    from holdfast.runner.management import demo as story
+    from holdfast.runner.management.demo import stage
 
-    raise typer.Exit(story.run(documents))
+    raise typer.Exit(stage.run(documents))

@@ -11,7 +11,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.measure import Measurement
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -35,13 +34,10 @@ class RunsList:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         table = self._table()
-        if (
-            Measurement.get(console, options.update(max_width=display.UNCUT), table).maximum
-            > options.max_width
-        ):
-            yield from (self._paragraph(run) for run in self._runs)
-        else:
+        if display.fits(table, console, options):
             yield table
+        else:
+            yield from (self._paragraph(run) for run in self._runs)
 
     def _table(self) -> Table:
         threads = any(run.thread_id != str(run.id) for run in self._runs)

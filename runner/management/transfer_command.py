@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from holdfast.runner.management import display, facts
+from holdfast.runner.management.arguments import AsJson
 from holdfast.runner.management.bootstrap import ready
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def transfer(
         Literal["checkpoints", "store"] | None, typer.Option(help="Only the one or the other.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be copied.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Copy all checkpoints and store items to another backend, oldest first, and read each back.
 

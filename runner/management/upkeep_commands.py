@@ -7,9 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.runner.management import type_report
+from holdfast.runner.management.arguments import AsJson
 from holdfast.runner.management.bootstrap import ready
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -133,7 +133,8 @@ def _attempt(claim: Claim, execution: Execution, spec: GraphSpec, saver: Guarded
 
 
 def _what_to_send(execution: Execution, claim: Claim, answers: Mapping[str, Any]) -> Any:
-    if not execution.fence.entered:
+    # A run without input may ask before its first checkpoint, under that of the thread that it goes on from.
+    if not execution.fence.entered and claim.run.input is not None:
         return claim.run.input
     return Command(resume=dict(answers)) if answers else None
 

@@ -16,7 +16,7 @@ from holdfast.persistence.encryption import bindings
 from holdfast.persistence.encryption.salted import new_salt, salted, stored_config
 from holdfast.persistence.ids import ThreadId, new_run_id, parse_thread_id
 from holdfast.persistence.records import NewRun
-from holdfast.runner.runs import arguments, rollback
+from holdfast.runner.runs import arguments, going_on, rollback
 from holdfast.runner.runs.arguments import When
 
 Strategy = Literal["enqueue", "reject", "interrupt", "rollback"]
@@ -46,8 +46,10 @@ def checked(request: Request) -> NewRun:
     spec, limits = registry.get(request.graph, request.version), settings()
     run_id = new_run_id()
     thread_id = ThreadId(str(run_id)) if request.thread_id is None else parse_thread_id(request.thread_id)
-    # On a thread that has a state, what the schema requires may stand there already.
-    spec.check_input(request.input, partial=request.thread_id is not None and ledger.has_state(thread_id))
+    if request.input is None and request.thread_id is not None:
+        going_on.check(spec, thread_id)
+    else:  # on a thread that has a state, what the schema requires may stand there already
+        spec.check_input(request.input, partial=request.thread_id is not None and ledger.has_state(thread_id))
     if request.multitask_strategy not in get_args(Strategy):
         raise InvalidInputError(
             f"multitask_strategy is one of {', '.join(get_args(Strategy))}, not {request.multitask_strategy!r}.",

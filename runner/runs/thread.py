@@ -105,6 +105,18 @@ def fork(thread_id: str, checkpoint_id: str, *, new_thread_id: str | None = None
     return target
 
 
+def graph_of(thread_id: str) -> tuple[str, str]:
+    """Name and version of the graph that the thread belongs to. Raises ThreadNotFoundError."""
+    thread = parse_thread_id(thread_id)
+    if (found := ledger.graph_of(thread) or _graph_of_fork(thread)) is None:
+        raise ThreadNotFoundError(
+            f"No run has used thread {thread!r}; `holdfast runs` shows which threads there are.",
+            thread_id=thread,
+            checkpoint_id=None,
+        )
+    return found
+
+
 @contextmanager
 def _alone(thread_id: ThreadId) -> Iterator[None]:
     # FOR UPDATE: claims and retention wait, and then look in a statement of their own (R20).
@@ -114,6 +126,14 @@ def _alone(thread_id: ThreadId) -> Iterator[None]:
                 f"There is no thread {thread_id!r}.", thread_id=thread_id, checkpoint_id=None
             )
         yield
+
+
+def _no_checkpoint(thread_id: ThreadId, checkpoint_id: str) -> ThreadNotFoundError:
+    return ThreadNotFoundError(
+        f"Thread {thread_id!r} has no checkpoint {checkpoint_id[:80]!r}; `holdfast history` lists those it has.",
+        thread_id=thread_id,
+        checkpoint_id=checkpoint_id,
+    )
 
 
 def _refuse_unless_waiting(thread_id: ThreadId, holder: Run, saver: Any) -> None:
@@ -136,20 +156,16 @@ def _busy(thread_id: ThreadId, holder: Run, why: str) -> ThreadBusyError:
     )
 
 
-def _no_checkpoint(thread_id: ThreadId, checkpoint_id: str) -> ThreadNotFoundError:
-    return ThreadNotFoundError(
-        f"Thread {thread_id!r} has no checkpoint {checkpoint_id!r}.",
-        thread_id=thread_id,
-        checkpoint_id=checkpoint_id,
-    )
+def of_graph(spec: GraphSpec, thread_id: ThreadId) -> StateSnapshot:
+    """The thread's newest state as that graph sees it."""
+    return _attached(spec, thread_id).get_state(_config(thread_id, None))
 
 
 def _graph(thread_id: ThreadId) -> Pregel[Any, Any, Any, Any]:
-    if (found := ledger.graph_of(thread_id) or _graph_of_fork(thread_id)) is None:
-        raise ThreadNotFoundError(
-            f"No run has used thread {thread_id!r}.", thread_id=thread_id, checkpoint_id=None
-        )
-    spec = registry.get(*found)
+    return _attached(registry.get(*graph_of(thread_id)), thread_id)
+
+
+def _attached(spec: GraphSpec, thread_id: ThreadId) -> Pregel[Any, Any, Any, Any]:
     attachments.refuse_moved(spec, thread_id, ledger.backend_of(thread_id))
     return spec.compile().copy({"checkpointer": attachments.elsewhere(spec) or _on_django(spec)})
 

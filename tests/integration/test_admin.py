@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.contrib.admin import site
 from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
@@ -29,6 +30,7 @@ from holdfast.persistence.models import (
     Thread,
 )
 from holdfast.persistence.node_cache.keys import digests, slot
+from holdfast.runner.admin.runs import RunAdmin
 
 pytestmark = pytest.mark.django_db
 
@@ -395,6 +397,18 @@ def test_a_checkpoint_is_found_by_an_index(boss: Client) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
         assert "Index Cond" in query.explain()
+
+
+@pytest.mark.parametrize("term", ["order-1", "00000000-0000-7000-8000-000000000000"])
+def test_the_search_for_runs_goes_by_indexes_alone(term: str) -> None:
+    make_run()
+    found = RunAdmin(RunRow, site).found(RunRow.objects.all(), term)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        plan = found.values("pk").explain().splitlines()
+    looked_up = [line for line in plan if "Index Cond" in line and f"'{term}'" in line]
+    assert any("~>=~" in line or ">=" in line for line in looked_up), "threads, by the beginning of their ids"
+    assert len(looked_up) == 2, "and runs, by their own id or key"
 
 
 def test_nothing_is_added_changed_or_deleted_but_cache_entries(boss: Client, everything: RunRow) -> None:

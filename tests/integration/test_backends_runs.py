@@ -59,6 +59,21 @@ def test_a_fork_begins_where_its_source_was(address: str) -> None:
     assert notes_of(source.thread_id) == notes("a", 3)
 
 
+@on(*NAMES)
+def test_p13_a_run_without_input_goes_on_from_a_fork_and_asks_again(address: str) -> None:
+    source = written("a", 2, ask_at=1)
+    run_now(holdfast.resume(source.id, "yes"))
+    asked = next(s for s in holdfast.history(source.thread_id) if s.interrupts)
+    fork = holdfast.fork(source.thread_id, asked.config["configurable"]["checkpoint_id"])
+    run = run_now(holdfast.enqueue("journal", None, thread_id=fork))
+    assert run.status == "interrupted", run.error
+    done = run_now(holdfast.resume(run.id, "no"))
+    assert (done.status, done.result["notes"]) == ("succeeded", ["a>", "a.0", "a=no"])
+    assert notes_of(source.thread_id) == ["a>", "a.0", "a=yes"]
+    with pytest.raises(InvalidInputError, match="nothing comes next"):
+        holdfast.enqueue("journal", None, thread_id=fork)
+
+
 @on(*ELSEWHERE)
 def test_a_rollback_elsewhere_is_refused_before_anything_happens(address: str) -> None:
     asking = written("a", 2, ask_at=1)

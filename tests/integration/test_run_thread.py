@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -294,3 +295,55 @@ def test_p4_an_update_is_refused_by_the_checkpoint_of_an_effect_not_by_a_clock(
     else:  # a row of before the column was made tells its time only
         with pytest.raises(ThreadBusyError, match="effects"):
             holdfast.update_state("t", {"notes": ["edited"]})
+
+
+def test_a_run_without_input_goes_on_from_a_fork_as_it_would_have_gone_on_then() -> None:
+    written("a", steps=3, thread="t")
+    states = {len(s.values.get("notes", ())): s for s in holdfast.history("t")}
+    branch = holdfast.fork("t", states[2].config["configurable"]["checkpoint_id"])
+    run = run_now(holdfast.enqueue("journal", None, thread_id=branch))
+    assert (run.status, run.result["notes"]) == ("succeeded", notes("a", 3))
+    assert [step.node for step in holdfast.steps(run.id)] == ["write", "write"]
+    with pytest.raises(InvalidInputError, match="nothing comes next"):
+        holdfast.enqueue("journal", None, thread_id=branch)
+    holdfast.update_state(branch, {"notes": ["edited"], "step": 2}, as_node="write")
+    again = run_now(holdfast.enqueue("journal", None, thread_id=branch))
+    assert again.result["notes"] == [*notes("a", 3), "edited", "a.2"]
+
+
+def test_p13_what_a_run_without_input_asks_before_its_first_checkpoint_is_answered_once() -> None:
+    asking = written("a", steps=2, ask_at=1, thread="t")
+    holdfast.resume(asking.id, "yes")
+    run_now(asking)
+    states = {len(s.values.get("notes", ())): s for s in holdfast.history("t")}
+    branch = holdfast.fork("t", states[2].config["configurable"]["checkpoint_id"])
+    run = run_now(holdfast.enqueue("journal", None, thread_id=branch))
+    assert run.status == "interrupted"
+    holdfast.resume(run.id, "another answer")
+    done = run_now(run)
+    assert (done.status, done.result["notes"]) == ("succeeded", ["a>", "a.0", "a=another answer"])
+    assert notes_of("t") == ["a>", "a.0", "a=yes"]
+
+
+def test_p11_a_run_without_input_is_refused_where_a_run_of_the_thread_is_to_go_on(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="nothing starts from None"):
+        holdfast.enqueue("journal", None, thread_id="new")
+    with pytest.raises(InvalidInputError, match="nothing starts from None"):
+        holdfast.enqueue("journal", None)
+    waiting = written("a", ask_at=0, thread="asks")
+    with pytest.raises(InvalidInputError, match=f"{waiting.id} stands there and is interrupted; answer it"):
+        holdfast.enqueue("journal", None, thread_id="asks")
+    failed = written("a", thread="failed", fail_unless=str(tmp_path / "never"))
+    with pytest.raises(InvalidInputError, match=f"{failed.id} stands there and is failed; retry it"):
+        holdfast.enqueue("journal", None, thread_id="failed")
+    assert {run.id for run in holdfast.runs()} == {waiting.id, failed.id}
+
+
+@pytest.mark.parametrize("checkpoint", ["nope", "", "a\0b", "\x1b[31m", "\ud800", 7])
+def test_p11_a_checkpoint_that_is_not_there_is_a_typed_error(checkpoint: Any) -> None:
+    written("a", thread="t")
+    with pytest.raises(ThreadNotFoundError, match="no checkpoint"):
+        holdfast.state("t", checkpoint_id=checkpoint)
+    with pytest.raises(ThreadNotFoundError, match="no checkpoint"):
+        holdfast.fork("t", checkpoint)
+    assert list(Thread.objects.values_list("id", flat=True)) == ["t"]
