@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, TypeVar
@@ -15,6 +15,7 @@ from holdfast.per_process import PerProcess
 from holdfast.persistence.backends.address import Kind, scheme_of, shown
 from holdfast.persistence.codec import codec
 from holdfast.persistence.connections import Patience
+from holdfast.persistence.saver.thinning import Place
 
 logger = logging.getLogger("holdfast.backends")
 
@@ -38,6 +39,8 @@ class Opened:
     """Of a saver: whether ``list`` gives the checkpoints of all namespaces newest first, and by pages."""
     threads: Callable[[], Iterable[str]] | None = None
     """Of a saver: the threads that it has, where that is known without reading them all."""
+    delete: Callable[[str, Collection[Place]], None] | None = None
+    """Of a saver: deletes these checkpoints of a thread, with their writes and the values that only they have."""
     sealed: bool = False
     """Of a saver: whether it takes no serializer, so that values have to be encoded before it sees them."""
     inline: bool = False
