@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -19,7 +20,8 @@ def is_passing(error: BaseException) -> bool:
 
 
 def open_checkpointer(address: str) -> Opened:
-    return _open(address, BaseCheckpointSaver, needs=("put", "put_writes", "get_tuple", "list"))
+    found = _open(address, BaseCheckpointSaver, needs=("put", "put_writes", "get_tuple", "list"))
+    return replace(found, delete=getattr(found.value, "delete_checkpoints", None))
 
 
 def open_store(address: str) -> Opened:

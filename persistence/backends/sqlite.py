@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 from typing import Final
 
 from langgraph.cache.sqlite import SqliteCache
@@ -11,6 +12,7 @@ from langgraph.store.sqlite import SqliteStore
 
 from holdfast.errors import ConfigurationError
 from holdfast.persistence.backends.opening import Opened
+from holdfast.persistence.saver.thinning import Place
 
 BUSY: Final = 30.0
 """Seconds that a statement waits for another process's transaction."""
@@ -30,7 +32,21 @@ def open_checkpointer(address: str) -> Opened:
         with saver.lock:
             return [name for (name,) in connection.execute("SELECT DISTINCT thread_id FROM checkpoints")]
 
-    return Opened(value=saver, close=connection.close, is_passing=is_passing, ordered=True, threads=threads)
+    def delete(thread_id: str, places: Collection[Place]) -> None:
+        rows = [(thread_id, *place) for place in places]
+        with saver.cursor() as cursor:  # one transaction; each checkpoint holds all of its values
+            for table in ("writes", "checkpoints"):
+                where = "thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?"
+                cursor.executemany(f"DELETE FROM {table} WHERE {where}", rows)  # noqa: S608 - both are written here
+
+    return Opened(
+        value=saver,
+        close=connection.close,
+        is_passing=is_passing,
+        ordered=True,
+        threads=threads,
+        delete=delete,
+    )
 
 
 def open_store(address: str) -> Opened:

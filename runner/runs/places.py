@@ -23,9 +23,11 @@ def of_run(spec: GraphSpec, execution: Execution) -> dict[str, Any]:
     """What ``Pregel.copy`` attaches to the graph of a run. Raises ConfigurationError, OutageError."""
     refuse_moved(spec, execution.claim.run.thread_id, execution.claim.backend)
     graph, serde, fence = spec.compile(), codec.codec(spec.allowlist), execution.fence
+    saver = elsewhere(spec, fence=fence)
+    if saver is not None:
+        saver.check_history(spec.history)
     parts: dict[str, Any] = {
-        "checkpointer": elsewhere(spec, fence=fence)
-        or DjangoSaver(serde=serde, fence=fence, commit=spec.commit),
+        "checkpointer": saver or DjangoSaver(serde=serde, fence=fence, commit=spec.commit),
         "store": store_of(spec, fence),
     }
     if graph.cache is None:  # a graph's own store or cache may carry its own configuration

@@ -41,7 +41,20 @@ def address(request: pytest.FixtureRequest, tmp_path: Path, settings: Any) -> It
 
 
 def own_saver() -> Any:
-    """A saver as a project may have one."""
+    """A saver as a project may have one, with all that Holdfast makes use of."""
+    from langgraph.checkpoint.memory import InMemorySaver
+
+    from holdfast.persistence.backends import memory
+
+    class Saver(InMemorySaver):
+        def delete_checkpoints(self, thread_id: str, checkpoints: Any) -> None:
+            memory.delete(self, thread_id, checkpoints)
+
+    return Saver()
+
+
+def lesser_saver() -> Any:
+    """One that cannot delete single checkpoints."""
     from langgraph.checkpoint.memory import InMemorySaver
 
     return InMemorySaver()

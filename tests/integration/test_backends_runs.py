@@ -133,24 +133,6 @@ def test_p10_retention_deletes_expired_threads_elsewhere_and_no_others(address: 
     assert run_now(holdfast.resume(waiting.id, "yes")).result["notes"] == ["b>", "b.0", "b=yes"]
 
 
-@on("postgresql", "sqlite")
-@pytest.mark.parametrize("key", [None, "a"])
-def test_p10_keep_last_1_leaves_the_newest_checkpoint_and_what_a_thread_is_put_together_from(
-    address: str, key: str | None, settings: Any
-) -> None:
-    if key is not None:
-        pytest.importorskip("cryptography")
-        settings.HOLDFAST = {**settings.HOLDFAST, **encryption(key), "STORE": "django"}
-    run = written("a", 3)
-    deltas = run_now(holdfast.enqueue("delta_backend", {"items": ["in"]}))
-    before = len(list(holdfast.history(run.thread_id)))
-    prune(Retention(keep_last=1))
-    can = address.startswith("postgresql") and key is None
-    assert len(list(holdfast.history(run.thread_id))) == (1 if can else before)
-    assert notes_of(run.thread_id) == notes("a", 3)
-    assert holdfast.state(deltas.thread_id).values == deltas.result
-
-
 def test_p10_a_thread_in_a_backend_that_nobody_names_any_more_stays(tmp_path: Path, settings: Any) -> None:
     before = settings.HOLDFAST
     settings.HOLDFAST = {**before, "CHECKPOINTER": f"sqlite:///{tmp_path}/there.db"}
