@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, TypeVar
 
-from holdfast.errors import ConfigurationError, OutageError
+from holdfast.errors import OutageError
 from holdfast.per_process import PerProcess
 from holdfast.persistence.backends.address import Kind, scheme_of, shown
+from holdfast.persistence.backends.usable import missing
 from holdfast.persistence.codec import codec
 from holdfast.persistence.connections import Patience
 from holdfast.persistence.saver.thinning import Place
@@ -94,12 +95,7 @@ def _open(kind: Kind, address: str) -> Opened:
     except ImportError as error:
         if scheme.extra is None:
             raise
-        raise ConfigurationError(
-            f"{kind} is {shown(address)!r}, whose package is not installed ({error}). "
-            f"Install it: pip install 'holdfast[{scheme.extra}]'",
-            setting=kind,
-            extra=scheme.extra,
-        ) from error
+        raise missing(address, kind, error) from error
     opener: Callable[[str], Opened] = getattr(module, f"open_{kind.lower()}")
     found = patiently(lambda: opener(address), module.is_passing, shown(address))
     if kind == "CACHE":

@@ -10,7 +10,7 @@ from langgraph.cache.sqlite import SqliteCache
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.store.sqlite import SqliteStore
 
-from holdfast.errors import ConfigurationError
+from holdfast.persistence.backends.address import path_of
 from holdfast.persistence.backends.opening import Opened
 from holdfast.persistence.saver.thinning import Place
 
@@ -59,18 +59,6 @@ def open_store(address: str) -> Opened:
 def open_cache(address: str) -> Opened:
     cache = SqliteCache[object](path=path_of(address))
     return Opened(value=cache, close=cache._conn.close, is_passing=is_passing)
-
-
-def path_of(address: str) -> str:
-    """The file's path. Raises ConfigurationError."""
-    path = address.removeprefix("sqlite://")
-    if not path.startswith("/") or len(path) < 2 or path == "/:memory:":
-        raise ConfigurationError(
-            f"{address!r} names no file: sqlite:///relative.db or sqlite:////absolute/path.db; "
-            "what is to be gone with the process is memory://.",
-            setting=address,
-        )
-    return path[1:]
 
 
 def _connect(address: str, *, autocommit: bool = False) -> sqlite3.Connection:
