@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from holdfast.errors import OutageError
 from holdfast.per_process import PerProcess
 from holdfast.persistence.backends.address import Kind, scheme_of, shown
+from holdfast.persistence.backends.times import Times
 from holdfast.persistence.backends.usable import missing
 from holdfast.persistence.codec import codec
 from holdfast.persistence.connections import Patience
@@ -42,6 +43,8 @@ class Opened:
     """Of a saver: the threads that it has, where that is known without reading them all."""
     delete: Callable[[str, Collection[Place]], None] | None = None
     """Of a saver: deletes these checkpoints of a thread, with their writes and the values that only they have."""
+    times: Times | None = None
+    """Of a store: its items' times, where they can be set."""
     sealed: bool = False
     """Of a saver: whether it takes no serializer, so that values have to be encoded before it sees them."""
     inline: bool = False

@@ -15,6 +15,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from holdfast.persistence import arrays
 from holdfast.persistence.backends.opening import Opened
+from holdfast.persistence.backends.times import TimesInPostgreSQL
 from holdfast.persistence.connections import is_passing as _is_passing
 from holdfast.persistence.saver.thinning import Place
 from holdfast.persistence.sql import query
@@ -87,6 +88,7 @@ def _set_up(
         inline=True,
         threads=threads,
         delete=delete,
+        times=TimesInPostgreSQL(pool.connection),
     )
 
 

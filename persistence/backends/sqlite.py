@@ -12,6 +12,7 @@ from langgraph.store.sqlite import SqliteStore
 
 from holdfast.persistence.backends.address import path_of
 from holdfast.persistence.backends.opening import Opened
+from holdfast.persistence.backends.times import TimesInSqlite
 from holdfast.persistence.saver.thinning import Place
 
 BUSY: Final = 30.0
@@ -53,7 +54,8 @@ def open_store(address: str) -> Opened:
     connection = _connect(address, autocommit=True)
     store = SqliteStore(connection)
     store.setup()
-    return Opened(value=store, close=connection.close, is_passing=is_passing)
+    times = TimesInSqlite(connection, store.lock)
+    return Opened(value=store, close=connection.close, is_passing=is_passing, times=times)
 
 
 def open_cache(address: str) -> Opened:
