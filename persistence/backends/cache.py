@@ -30,6 +30,19 @@ def open_cache(
     return GuardedCache(opened("CACHE", address), address, serde=codec(allow), version=version, on_hit=on_hit)
 
 
+class BytesOnly:
+    """For the cache below: it is given bytes, encoded and with a key encrypted already, and shall do nothing to them.
+
+    Redis' one looks for its own colon, which the type of an encrypted value has, too: it would find nothing.
+    """
+
+    def dumps_typed(self, obj: bytes) -> tuple[str, bytes]:
+        return "bytes", obj
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        return data[1] if data[0] == "bytes" else codec().loads_typed(data)
+
+
 class GuardedCache(BaseCache[Any]):
     """Upstream's cache, which is given bytes. ``on_hit`` is called with namespace and key of each value returned.
 
@@ -46,6 +59,7 @@ class GuardedCache(BaseCache[Any]):
         self._on_hit = on_hit
         self._above: Namespace = (version,) if version else ()
         self._inner: BaseCache[Any] = backend.value
+        self._inner.serde = BytesOnly()
 
     def get(self, keys: Sequence[FullKey]) -> dict[FullKey, Any]:
         """The values that are there. What names a type outside the allow list counts as missing, with a warning."""

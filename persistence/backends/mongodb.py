@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.mongodb import MongoDBSaver
 from langgraph.store.base import SearchItem
 from langgraph.store.mongodb import MongoDBStore
@@ -35,6 +37,20 @@ class _Saver(MongoDBSaver):
         # be refused as a second one. It orders by none either.
         if writes:
             super().put_writes(config, writes, task_id)
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        # What it asks for is the filter's value as it would be stored, which with a key is another each time.
+        found = super().list(config, before=before, limit=None if filter else limit)
+        wanted = filter or {}
+        matching = (each for each in found if all(each.metadata.get(name) == wanted[name] for name in wanted))
+        yield from islice(matching, limit)
 
     def delete(self, thread_id: str, places: Collection[Place]) -> None:
         """Delete these checkpoints with their writes."""

@@ -15,7 +15,6 @@ from holdfast.per_process import PerProcess
 from holdfast.persistence.backends.address import Kind, scheme_of, shown
 from holdfast.persistence.backends.times import Times
 from holdfast.persistence.backends.usable import missing
-from holdfast.persistence.codec import codec
 from holdfast.persistence.connections import Patience
 from holdfast.persistence.saver.thinning import Place
 
@@ -100,10 +99,7 @@ def _open(kind: Kind, address: str) -> Opened:
             raise
         raise missing(address, kind, error) from error
     opener: Callable[[str], Opened] = getattr(module, f"open_{kind.lower()}")
-    found = patiently(lambda: opener(address), module.is_passing, shown(address))
-    if kind == "CACHE":
-        found.value.serde = codec()  # it is given bytes only, and shall make nothing else of what it finds
-    return found
+    return patiently(lambda: opener(address), module.is_passing, shown(address))
 
 
 _backends: Final = PerProcess(_Backends)

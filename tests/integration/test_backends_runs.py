@@ -238,3 +238,23 @@ def test_a_channel_of_which_only_the_news_is_stored_is_put_together_again(
     second = run_now(holdfast.enqueue("delta_backend", {"items": ["on"]}, thread_id=first.thread_id))
     assert second.result == {"items": ["in", *names, "on", *names]}
     assert holdfast.state(first.thread_id).values == second.result
+
+
+@on(*ELSEWHERE)
+def test_p4_an_effect_before_a_question_happens_once(address: str) -> None:
+    """The node runs again with the answer; its effect is in the ledger, which is in Django's database."""
+    asking = run_now(holdfast.enqueue("effects_backend", {"notes": ["a"]}))
+    assert (asking.status, Effect.objects.count()) == ("interrupted", 1)
+    done = run_now(holdfast.resume(asking.id, "yes"))
+    assert done.result["notes"] == ["a", "sent a", "asked yes"]
+    assert Effect.objects.count() == 1
+
+
+@on(*ELSEWHERE)
+def test_p6_a_second_run_waits_for_the_one_that_holds_the_thread(address: str) -> None:
+    waiting = written("a", 2, ask_at=1)
+    second = holdfast.enqueue("journal", page("b", 1), thread_id=waiting.thread_id)
+    assert run_now(second).status == "queued"
+    assert run_now(holdfast.resume(waiting.id, "yes")).status == "succeeded"
+    run_now(second)
+    assert notes_of(waiting.thread_id) == ["a>", "a.0", "a=yes", *notes("b", 1)]
