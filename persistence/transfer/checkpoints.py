@@ -18,7 +18,7 @@ from holdfast.persistence.codec import codec
 from holdfast.persistence.ids import ThreadId
 from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.saver import DjangoSaver
-from holdfast.persistence.transfer.comparing import differences, with_text_versions
+from holdfast.persistence.transfer.comparing import differences, parent_of, with_text_versions
 from holdfast.persistence.transfer.report import Progress, Report
 
 Saver = BaseCheckpointSaver[Any]
@@ -71,12 +71,25 @@ class Threads:
         self._progress(self._report, total)
 
     def _oldest_first(self, thread_id: str) -> list[tuple[str, str]]:
-        """Namespace and id of each checkpoint; a parent is older than its children."""
-        found = [
-            (each.checkpoint["id"], each.config["configurable"].get("checkpoint_ns", ""))
-            for each in all_of(self._source, thread_id)
-        ]
-        return [(namespace, checkpoint_id) for checkpoint_id, namespace in sorted(found)]
+        """Namespace and id of each checkpoint; a parent is older than its children. Raises TransferError."""
+        found: set[tuple[str, str]] = set()
+        parents: set[tuple[str, str]] = set()
+        for each in all_of(self._source, thread_id):
+            namespace = each.config["configurable"].get("checkpoint_ns", "")
+            found.add((namespace, each.checkpoint["id"]))
+            if (parent := parent_of(each)) is not None:
+                parents.add((namespace, parent))
+        for place in parents - found:
+            # It was deleted, or the list ends before it: Redis gives 10,000 at most.
+            if self._source.get_tuple(config_of(thread_id, *place)) is not None:
+                raise TransferError(
+                    f"{shown(self._addresses[0])} lists only a part of thread {thread_id!r}, which has {len(found)} "
+                    "checkpoints and more. Thin the thread out there first: keep_last of RETENTION.",
+                    place=shown(self._addresses[0]),
+                    thread_id=thread_id,
+                    checkpoint_id=place[1],
+                )
+        return sorted(found, key=lambda place: place[::-1])
 
     def _checkpoint(self, place: RunnableConfig, *, new: bool) -> None:
         thread_id, checkpoint_id = place["configurable"]["thread_id"], place["configurable"]["checkpoint_id"]

@@ -15,7 +15,7 @@ def differences(one: CheckpointTuple, other: CheckpointTuple, serde: Codec) -> l
     parts = {
         **{name: (value, other.checkpoint.get(name)) for name, value in one.checkpoint.items()},
         "metadata": (one.metadata, other.metadata),
-        "parent": (_parent(one), _parent(other)),
+        "parent": (parent_of(one), parent_of(other)),
         "pending writes": (_writes(one, serde), _writes(other, serde)),
     }
     return [name for name, (here, there) in parts.items() if not _equal(here, there, serde)]
@@ -39,7 +39,8 @@ def _texts(versions: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _parent(found: CheckpointTuple) -> str | None:
+def parent_of(found: CheckpointTuple) -> str | None:
+    """The id of the checkpoint's parent, whether that is there or not."""
     parent: str | None = (found.parent_config or {}).get("configurable", {}).get("checkpoint_id")
     return parent
 

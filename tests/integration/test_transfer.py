@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,18 @@ def test_what_is_read_back_otherwise_is_an_error(file: str, monkeypatch: pytest.
         transfers.transfer("django", "memory://")
     assert caught.value.thread_id == run.thread_id
     close_backends()
+
+
+def test_a_source_that_lists_a_part_only_is_an_error_before_anything_is_copied(
+    file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Redis does, whose search has an end."""
+    run = written("a", 4)
+    whole = DjangoSaver.list
+    monkeypatch.setattr(DjangoSaver, "list", lambda *given, **more: islice(whole(*given, **more), 3))
+    with pytest.raises(TransferError, match="lists only a part"):
+        transfers.transfer("django", file)
+    assert of_thread(open_saver(file), run.thread_id) == {}
 
 
 def test_versions_that_are_numbers_become_texts_where_texts_are_used(file: str) -> None:
