@@ -1,8 +1,8 @@
 """RedisSaver, where its own answers are not what LangGraph's other savers give (langgraph-checkpoint-redis 0.5.2).
 
-Without this a checkpoint does not tell which run made it, so that the input of a run that dies on its first one is
-applied twice (R5); a list gives other namespaces, too, and thread ids that only differ in case; what is copied late,
-though it is old, counts as the newest; and of a long thread a part is not deleted.
+Without this a checkpoint does not tell which run made it, which a fork finds its graph by, and a run whose process died
+on its first one that it has entered (R5); a list gives other namespaces, too, and thread ids that only differ in case;
+what is copied late, though it is old, counts as the newest; and of a long thread a part is not deleted.
 """
 
 from __future__ import annotations

@@ -130,6 +130,18 @@ def test_r12_each_write_moves_the_marker_of_progress_and_a_repeated_question_doe
 
 
 @on(*ELSEWHERE)
+def test_r5_a_checkpoint_tells_its_run_that_it_has_entered(address: str) -> None:
+    """The attempt before stored its first checkpoint, and died before it noted that."""
+    fence = claim()
+    checkpoint, versions = a_checkpoint(open_saver(address), items=["a"])
+    place = {**config_for(fence.thread_id)["configurable"], "run_id": str(fence.run_id)}
+    open_saver(address).put({"configurable": place}, checkpoint, {"source": "input"}, versions)
+    open_saver(address, fence=fence).enter_if_begun()
+    assert fence.entered
+    assert Entry.objects.get(run_id=fence.run_id).checkpoint_id == checkpoint["id"]
+
+
+@on(*ELSEWHERE)
 def test_p12_what_is_not_on_the_allow_list_is_not_built(address: str) -> None:
     """Written with a type that a graph allows, read by one that does not."""
     thread_id = claim().thread_id
