@@ -28,6 +28,10 @@ class ConfigurationError(HoldfastError):
     """A setting is missing or wrong. Facts: ``setting``."""
 
 
+class HistoryUnsupportedError(ConfigurationError):
+    """A graph's ``history``, or ``keep_last``, cannot be kept by the saver of its backend."""
+
+
 class VectorsUnavailableError(ConfigurationError):
     """The store's index cannot be had: no extension, no right to make it, or another's table. Facts: ``alias``."""
 

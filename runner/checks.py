@@ -14,7 +14,8 @@ from django.core.checks import CheckMessage, Error, Warning, register
 
 from holdfast.errors import ConfigurationError
 from holdfast.graphs import registry
-from holdfast.persistence.backends.address import KINDS, checked
+from holdfast.persistence.backends.address import KINDS
+from holdfast.persistence.backends.usable import usable
 from holdfast.runner import dispatch
 from holdfast.runner.schedule import beat_schedule
 
@@ -68,12 +69,12 @@ def check_graphs(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Chec
 
 @register("holdfast", deploy=True)
 def check_backends(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
-    """What graphs say about their checkpoints, store and cache has a known form."""
+    """What graphs say about their checkpoints, store and cache can be used, as far as that is seen without opening it."""
     found: list[CheckMessage] = []
     for spec in registry.all():
         for kind in KINDS:
             try:
-                checked(getattr(spec, kind.lower()), kind)
+                usable(getattr(spec, kind.lower()), kind)
             except ConfigurationError as problem:
                 found.append(Error(f"The graph {spec.name!r}: {problem.message}", id="holdfast.E104"))
     return found

@@ -17,20 +17,26 @@ KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 
 class Scheme(NamedTuple):
-    """The module that opens it, and the extra of Holdfast's that it needs."""
+    """The module that opens it, the extra of Holdfast's that it needs, and what that installs."""
 
     module: str
     extra: str | None
     kinds: tuple[Kind, ...] = ("CHECKPOINTER", "STORE", "CACHE")
+    packages: tuple[str, ...] = ()
 
 
 _POSTGRESQL = Scheme("postgresql", None, ("CHECKPOINTER", "STORE"))
-_REDIS = Scheme("redis", "redis")
-_MONGODB = Scheme("mongodb", "mongodb", ("CHECKPOINTER", "STORE"))
+_REDIS = Scheme("redis", "redis", packages=("redis", "langgraph.checkpoint.redis"))
+_MONGODB = Scheme(
+    "mongodb",
+    "mongodb",
+    ("CHECKPOINTER", "STORE"),
+    ("langgraph.checkpoint.mongodb", "langgraph.store.mongodb"),
+)
 SCHEMES: Final[dict[str, Scheme]] = {
     "postgresql": _POSTGRESQL,
     "postgres": _POSTGRESQL,
-    "sqlite": Scheme("sqlite", "sqlite"),
+    "sqlite": Scheme("sqlite", "sqlite", packages=("langgraph.checkpoint.sqlite",)),
     "memory": Scheme("memory", None),
     "redis": _REDIS,
     "rediss": _REDIS,
@@ -67,6 +73,18 @@ def checked(address: str | None, kind: Kind) -> str:
     if found != DJANGO:
         scheme_of(found, kind)
     return found
+
+
+def path_of(address: str) -> str:
+    """The file's path of a ``sqlite://`` address. Raises ConfigurationError."""
+    path = address.removeprefix("sqlite://")
+    if not path.startswith("/") or len(path) < 2 or path == "/:memory:":
+        raise ConfigurationError(
+            f"{address!r} names no file: sqlite:///relative.db or sqlite:////absolute/path.db; "
+            "what is to be gone with the process is memory://.",
+            setting=address,
+        )
+    return path[1:]
 
 
 def shown(address: str) -> str:

@@ -46,6 +46,8 @@ class GuardedCache(BaseCache[Any]):
         self._on_hit = on_hit
         self._above: Namespace = (version,) if version else ()
         self._inner: BaseCache[Any] = backend.value
+        # It is given bytes only, which are encrypted already, and shall make nothing else of what it finds.
+        self._inner.serde = Codec()
 
     def get(self, keys: Sequence[FullKey]) -> dict[FullKey, Any]:
         """The values that are there.

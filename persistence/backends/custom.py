@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from dataclasses import replace
 from typing import Any
 
 from langgraph.cache.base import BaseCache
@@ -11,6 +11,7 @@ from langgraph.store.base import BaseStore
 
 from holdfast.errors import ConfigurationError
 from holdfast.persistence.backends.opening import Opened
+from holdfast.persistence.backends.usable import factory_of
 
 
 def is_passing(error: BaseException) -> bool:
@@ -19,7 +20,8 @@ def is_passing(error: BaseException) -> bool:
 
 
 def open_checkpointer(address: str) -> Opened:
-    return _open(address, BaseCheckpointSaver, needs=("put", "put_writes", "get_tuple", "list"))
+    found = _open(address, BaseCheckpointSaver, needs=("put", "put_writes", "get_tuple", "list"))
+    return replace(found, delete=getattr(found.value, "delete_checkpoints", None))
 
 
 def open_store(address: str) -> Opened:
@@ -31,16 +33,7 @@ def open_cache(address: str) -> Opened:
 
 
 def _open(address: str, kind: type[Any], *, needs: tuple[str, ...]) -> Opened:
-    module, _, name = address.partition(":")
-    try:
-        factory: Any = import_module(module)
-        for part in name.split("."):
-            factory = getattr(factory, part)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(
-            f"The backend {address!r} cannot be imported: {error}.", setting=address
-        ) from error
-    value = factory()
+    value = factory_of(address)()
     if not isinstance(value, kind):
         raise ConfigurationError(
             f"The backend {address!r} returned a {type(value).__qualname__}, not a {kind.__qualname__}.",

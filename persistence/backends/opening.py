@@ -5,16 +5,18 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, TypeVar
 
-from holdfast.errors import ConfigurationError, OutageError
+from holdfast.errors import OutageError
 from holdfast.per_process import PerProcess
 from holdfast.persistence.backends.address import Kind, scheme_of, shown
-from holdfast.persistence.codec.strict import Codec
+from holdfast.persistence.backends.times import Times
+from holdfast.persistence.backends.usable import missing
 from holdfast.persistence.connections import Patience
+from holdfast.persistence.saver.thinning import CheckpointKey
 
 logger = logging.getLogger("holdfast.backends")
 
@@ -38,6 +40,10 @@ class Opened:
     """Of a saver: whether ``list`` gives the checkpoints of all namespaces newest first, and by pages."""
     threads: Callable[[], Iterable[str]] | None = None
     """Of a saver: the threads that it has, where that is known without reading them all."""
+    delete: Callable[[str, Collection[CheckpointKey]], None] | None = None
+    """Of a saver: deletes these checkpoints of a thread, with their writes and the values that only they have."""
+    times: Times | None = None
+    """Of a store: its items' times, where they can be set."""
     sealed: bool = False
     """Of a saver: whether it takes no serializer, so that values have to be encoded before it sees them."""
     inline: bool = False
@@ -91,18 +97,9 @@ def _open(kind: Kind, address: str) -> Opened:
     except ImportError as error:
         if scheme.extra is None:
             raise
-        raise ConfigurationError(
-            f"{kind} is {shown(address)!r}, whose package is not installed ({error}). "
-            f"Install it: pip install 'holdfast[{scheme.extra}]'",
-            setting=kind,
-            extra=scheme.extra,
-        ) from error
+        raise missing(address, kind, error) from error
     opener: Callable[[str], Opened] = getattr(module, f"open_{kind.lower()}")
-    found = patiently(lambda: opener(address), module.is_passing, shown(address))
-    if kind == "CACHE":
-        # It is given bytes only, which are encrypted already, and shall make nothing else of what it finds.
-        found.value.serde = Codec()
-    return found
+    return patiently(lambda: opener(address), module.is_passing, shown(address))
 
 
 _backends: Final = PerProcess(_Backends)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -13,8 +13,12 @@ from langgraph.store.postgres import PostgresStore
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from holdfast.persistence import arrays
 from holdfast.persistence.backends.opening import Opened
+from holdfast.persistence.backends.times import TimesInPostgreSQL
 from holdfast.persistence.connections import is_passing as _is_passing
+from holdfast.persistence.saver.thinning import CheckpointKey
+from holdfast.persistence.sql import query
 
 SETUP_LOCK: Final = 0x484F4C4446415354
 """The advisory lock of who sets up upstream's tables: "HOLDFAST"."""
@@ -67,8 +71,24 @@ def _set_up(
             rows = connection.execute("SELECT DISTINCT thread_id FROM checkpoints").fetchall()
             return [row["thread_id"] for row in rows]
 
+    def delete(thread_id: str, keys: Collection[CheckpointKey]) -> None:
+        namespaces, ids = zip(*sorted(keys), strict=True)
+        doomed = {"namespaces": arrays.texts(namespaces), "ids": arrays.texts(ids)}
+        with pool.connection() as connection:  # its tables are those that Django's database has, too
+            arrays.register(connection)
+            psycopg.Cursor(connection).execute(
+                query("thread_delete_some"), {"thread_id": thread_id, **doomed}, prepare=False, binary=True
+            )
+
     return Opened(
-        value=value, close=pool.close, is_passing=is_passing, ordered=ordered, inline=True, threads=threads
+        value=value,
+        close=pool.close,
+        is_passing=is_passing,
+        ordered=ordered,
+        inline=True,
+        threads=threads,
+        delete=delete,
+        times=TimesInPostgreSQL(pool.connection),
     )
 
 

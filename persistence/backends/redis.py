@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from langgraph.cache.redis import RedisCache
-from langgraph.checkpoint.redis import RedisSaver
-from langgraph.store.redis import RedisStore
 from redis import Redis
 from redis.exceptions import ConnectionError as Unreachable
 from redis.exceptions import TimeoutError as TimedOut
@@ -15,6 +13,8 @@ from holdfast.conf import settings
 from holdfast.errors import ConfigurationError
 from holdfast.persistence.backends.address import Kind, shown
 from holdfast.persistence.backends.opening import Opened
+from holdfast.persistence.backends.redis_saver import Saver
+from holdfast.persistence.backends.redis_store import Store
 
 _COMMANDS = {"JSON.SET": "RedisJSON", "FT.CREATE": "RediSearch"}
 
@@ -26,15 +26,22 @@ def is_passing(error: BaseException) -> bool:
 
 def open_checkpointer(address: str) -> Opened:
     client = _with_modules(address, "CHECKPOINTER")
-    saver = RedisSaver(redis_client=client, ttl=_ttl(settings().RETENTION.max_age))
+    saver = Saver(redis_client=client, ttl=_ttl(settings().RETENTION.max_age))
     saver.setup()
-    # Not ordered: its ``list`` passes over a ``before`` whose id is no ULID, and LangGraph's are UUIDs.
-    return Opened(value=saver, close=client.close, is_passing=is_passing, sealed=True)
+    # Not ordered: its search knows no pages, since LangGraph's ids are no ULIDs.
+    return Opened(
+        value=saver,
+        close=client.close,
+        is_passing=is_passing,
+        sealed=True,
+        threads=saver.threads,
+        delete=saver.delete,
+    )
 
 
 def open_store(address: str) -> Opened:
     client = _with_modules(address, "STORE")
-    store = RedisStore(client, ttl=settings().STORE_TTL)  # type: ignore[arg-type]  # a plain dict
+    store = Store(client, ttl=settings().STORE_TTL)  # type: ignore[arg-type]  # a plain dict
     store.setup()
     return Opened(value=store, close=client.close, is_passing=is_passing)
 

@@ -1,16 +1,13 @@
 """``GuardedSaver``: any saver of LangGraph's, in the name of a run, or of nobody.
 
-It asks the lease before each write and tells of it afterwards, repeats what failed over a lost connection, and
-serves asyncio on threads, since of most backends only the synchronous saver is fit for several threads. What it
-stores passes through the strict codec (P12).
+It asks the lease before each write and tells of it afterwards, and repeats what failed over a lost connection. What
+it stores passes through the strict codec (P12).
 """
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import logging
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
@@ -27,18 +24,18 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from holdfast import faults
-from holdfast.errors import OutageError
+from holdfast.errors import HistoryUnsupportedError, OutageError
 from holdfast.persistence.backends.address import shown
 from holdfast.persistence.backends.lease import Lease
+from holdfast.persistence.backends.on_threads import OnThreads
 from holdfast.persistence.backends.opening import Opened, opened, patiently
 from holdfast.persistence.backends.sealed import SealedSaver
 from holdfast.persistence.codec import codec
 from holdfast.persistence.codec.strict import Codec
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.saver.encoding import replaces
+from holdfast.persistence.saver.thinning import CheckpointKey
 from holdfast.persistence.saver.versions import next_version
-
-logger = logging.getLogger("holdfast.backends")
 
 T = TypeVar("T")
 
@@ -51,7 +48,7 @@ def open_saver(address: str, *, fence: Fence | None = None, allow: Iterable[Any]
     return GuardedSaver(opened("CHECKPOINTER", address), address, serde=codec(allow), fence=fence)
 
 
-class GuardedSaver(BaseCheckpointSaver[Any]):
+class GuardedSaver(OnThreads):
     """Upstream's saver behind a lease. May be copied, and shared by threads and event loops."""
 
     def __init__(self, backend: Opened, address: str, *, serde: Codec, fence: Fence | None = None) -> None:
@@ -62,6 +59,7 @@ class GuardedSaver(BaseCheckpointSaver[Any]):
         self._lease = None if fence is None else Lease(fence, self.where)
         self._is_passing = backend.is_passing
         self._threads = backend.threads
+        self._delete = backend.delete
         self._inner = _with_serde(backend, serde)
 
     def get_next_version(self, current: Any, channel: None) -> Any:
@@ -202,78 +200,24 @@ class GuardedSaver(BaseCheckpointSaver[Any]):
         """Delete all checkpoints and writes of the thread."""
         self._do(partial(self._inner.delete_thread, thread_id))
 
-    def keep_latest(self, thread_id: str) -> bool:
-        """Delete all but the newest checkpoints of the thread, if the backend can; whether it can.
+    def delete(self, thread_id: str, keys: Collection[CheckpointKey]) -> None:
+        """Delete these checkpoints with their writes. Raises HistoryUnsupportedError where the saver cannot."""
+        delete = self._delete
+        if delete is None:
+            raise HistoryUnsupportedError(
+                f"{self.where} cannot delete single checkpoints: its saver has no delete_checkpoints().",
+                setting="CHECKPOINTER",
+            )
+        self._do(lambda: delete(thread_id, keys))
 
-        It has to see by itself which threads have DeltaChannels, and leave those alone (P10); what is sealed it
-        cannot look into.
-        """
-        if type(self._inner).prune is BaseCheckpointSaver.prune or isinstance(self._inner, SealedSaver):
-            return False
-        try:
-            self._do(partial(self._inner.prune, [thread_id], strategy="keep_latest"))
-        except NotImplementedError as error:
-            logger.debug("thread %s keeps its checkpoints: %s", thread_id, error)
-            return False
-        return True
-
-    # --- asyncio: the same on threads
-
-    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """As ``get_tuple``."""
-        return await asyncio.to_thread(self.get_tuple, config)
-
-    async def alist(
-        self,
-        config: RunnableConfig | None,
-        *,
-        filter: dict[str, Any] | None = None,
-        before: RunnableConfig | None = None,
-        limit: int | None = None,
-    ) -> AsyncIterator[CheckpointTuple]:
-        """As ``list``."""
-        listing = partial(self.list, config, filter=filter, before=before, limit=limit)
-        for found in await asyncio.to_thread(lambda: [*listing()]):
-            yield found
-
-    async def aput(
-        self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> RunnableConfig:
-        """As ``put``."""
-        return await asyncio.to_thread(self.put, config, checkpoint, metadata, new_versions)
-
-    async def aput_after(
-        self,
-        writes: Sequence[asyncio.Future[None]],
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> RunnableConfig:
-        """As ``put_after``, with asyncio's futures."""
-        for write in writes:
-            await write
-        return await self.aput(config, checkpoint, metadata, new_versions)
-
-    async def aput_writes(
-        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
-    ) -> None:
-        """As ``put_writes``."""
-        await asyncio.to_thread(self.put_writes, config, writes, task_id, task_path)
-
-    async def aget_delta_channel_history(
-        self, *, config: RunnableConfig, channels: Sequence[str]
-    ) -> Mapping[str, DeltaChannelHistory]:
-        """As ``get_delta_channel_history``."""
-        return await asyncio.to_thread(self.get_delta_channel_history, config=config, channels=channels)
-
-    async def adelete_thread(self, thread_id: str) -> None:
-        """As ``delete_thread``."""
-        await asyncio.to_thread(self.delete_thread, thread_id)
+    def check_history(self, history: int | None) -> None:
+        """Raise HistoryUnsupportedError if not that many checkpoints of a run could be left; None: all of them."""
+        if history is not None and self._delete is None:
+            raise HistoryUnsupportedError(
+                f"history= cannot be kept in {self.where}: its saver has no "
+                'delete_checkpoints(thread_id, checkpoints). Write one, or register the graph with history="all".',
+                setting="CHECKPOINTER",
+            )
 
     def _do(self, call: Callable[[], T]) -> T:
         try:

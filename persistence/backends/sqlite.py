@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 from typing import Final
 
 from langgraph.cache.sqlite import SqliteCache
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.store.sqlite import SqliteStore
 
-from holdfast.errors import ConfigurationError
+from holdfast.persistence.backends.address import path_of
 from holdfast.persistence.backends.opening import Opened
+from holdfast.persistence.backends.times import TimesInSqlite
+from holdfast.persistence.saver.thinning import CheckpointKey
 
 BUSY: Final = 30.0
 """Seconds that a statement waits for another process's transaction."""
@@ -30,31 +33,34 @@ def open_checkpointer(address: str) -> Opened:
         with saver.lock:
             return [name for (name,) in connection.execute("SELECT DISTINCT thread_id FROM checkpoints")]
 
-    return Opened(value=saver, close=connection.close, is_passing=is_passing, ordered=True, threads=threads)
+    def delete(thread_id: str, keys: Collection[CheckpointKey]) -> None:
+        rows = [(thread_id, *key) for key in keys]
+        with saver.cursor() as cursor:  # one transaction; each checkpoint holds all of its values
+            for table in ("writes", "checkpoints"):
+                where = "thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?"
+                cursor.executemany(f"DELETE FROM {table} WHERE {where}", rows)  # noqa: S608 - both are written here
+
+    return Opened(
+        value=saver,
+        close=connection.close,
+        is_passing=is_passing,
+        ordered=True,
+        threads=threads,
+        delete=delete,
+    )
 
 
 def open_store(address: str) -> Opened:
     connection = _connect(address, autocommit=True)
     store = SqliteStore(connection)
     store.setup()
-    return Opened(value=store, close=connection.close, is_passing=is_passing)
+    times = TimesInSqlite(connection, store.lock)
+    return Opened(value=store, close=connection.close, is_passing=is_passing, times=times)
 
 
 def open_cache(address: str) -> Opened:
     cache = SqliteCache[object](path=path_of(address))
     return Opened(value=cache, close=cache._conn.close, is_passing=is_passing)
-
-
-def path_of(address: str) -> str:
-    """The file's path. Raises ConfigurationError."""
-    path = address.removeprefix("sqlite://")
-    if not path.startswith("/") or len(path) < 2 or path == "/:memory:":
-        raise ConfigurationError(
-            f"{address!r} names no file: sqlite:///relative.db or sqlite:////absolute/path.db; "
-            "what is to be gone with the process is memory://.",
-            setting=address,
-        )
-    return path[1:]
 
 
 def _connect(address: str, *, autocommit: bool = False) -> sqlite3.Connection:

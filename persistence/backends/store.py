@@ -37,6 +37,7 @@ class GuardedStore(BaseStore):
         self.inner: BaseStore = backend.value
         self.supports_ttl = self.inner.supports_ttl
         self.ttl_config = self.inner.ttl_config
+        self.times = backend.times
         self._lease = None if fence is None else Lease(fence, self.where)
         self._is_passing = backend.is_passing
 

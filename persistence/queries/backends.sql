@@ -62,3 +62,8 @@ SELECT DISTINCT thread_id FROM checkpoints;
 -- name: backend_left
 -- Nothing of the thread is left elsewhere.
 UPDATE holdfast_thread SET backend = NULL WHERE id = %(thread_id)s::text;
+
+-- name: backend_runs
+-- The runs of the thread: whose types its checkpoints elsewhere may hold, and what of them stays once they have ended.
+SELECT id::text, graph, version, history, status IN ('succeeded', 'failed', 'cancelled') AS ended
+FROM holdfast_run WHERE thread_id = %(thread_id)s::text;

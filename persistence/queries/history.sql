@@ -10,9 +10,10 @@ SELECT DISTINCT thread_id FROM (
 ) AS due;
 
 -- name: history_look
--- Asked under the lock of the thread (R20): its ended runs that are due, its newest checkpoint, and whether one of
--- the thread's own runs wrote that.
-SELECT holdfast_now() AS now, newest.checkpoint_id AS newest, coalesce(newest.fenced, false) AS fenced, ARRAY (
+-- Asked under the lock of the thread (R20): where its checkpoints are, its ended runs that are due, its newest
+-- checkpoint, if that is here, and whether one of the thread's own runs wrote it.
+SELECT holdfast_now() AS now, newest.checkpoint_id AS newest, coalesce(newest.fenced, false) AS fenced,
+(SELECT backend FROM holdfast_thread WHERE id = %(thread_id)s::text) AS backend, ARRAY (
     SELECT id FROM holdfast_run
     WHERE thread_id = %(thread_id)s::text AND thin_at IS NOT NULL AND status IN ('succeeded', 'failed', 'cancelled')
 ) AS due

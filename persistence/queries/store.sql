@@ -21,6 +21,17 @@ ORDER BY q.position, found.namespace;
 -- Deletes all that has expired.
 DELETE FROM store WHERE expires_at <= (SELECT holdfast_now());
 
+-- name: store_expiry
+-- When an item expires, and by how many minutes a read prolongs that.
+SELECT expires_at, ttl_minutes FROM store WHERE prefix = %(prefix)s::text AND key = %(key)s::text;
+
+-- name: store_set_times
+-- The times of an item that was copied here; of an expiry that its source did not tell, what it has stays.
+UPDATE store SET created_at = %(created_at)s::timestamptz, updated_at = %(updated_at)s::timestamptz,
+    expires_at = CASE WHEN %(known)s::bool THEN %(expires_at)s::timestamptz ELSE expires_at END,
+    ttl_minutes = CASE WHEN %(known)s::bool THEN %(ttl_minutes)s::float8 ELSE ttl_minutes END
+WHERE prefix = %(prefix)s::text AND key = %(key)s::text;
+
 -- name: store_vectors_look
 -- What there is of the search by meaning: the extension's version; the vectors' type and number of dimensions;
 -- the index's method and operators; NULL each where there is none.

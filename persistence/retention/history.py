@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -17,8 +18,10 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import class_row
 
+from holdfast.errors import OutageError
 from holdfast.persistence.connections import Connection
 from holdfast.persistence.ids import ThreadId
+from holdfast.persistence.retention.elsewhere import by_history, thin_elsewhere
 from holdfast.persistence.retention.thread_look import UNFENCED_QUIET, checkpoint_time
 from holdfast.persistence.saver.statements import Statements
 from holdfast.persistence.saver.thinning import Thinned, older, thin
@@ -34,6 +37,7 @@ class _Look(NamedTuple):
     now: datetime
     newest: str | None
     fenced: bool
+    backend: str | None
     due: list[UUID]
 
     @property
@@ -44,13 +48,18 @@ class _Look(NamedTuple):
         return (checkpoint_time(self.newest) or self.now) > self.now - UNFENCED_QUIET
 
 
-def thin_ended(connection: Connection, alias: str, threads: Iterable[ThreadId]) -> Thinned:
-    """Thin the threads out, a transaction each; how many rows went. Raises psycopg.OperationalError."""
+def thin_ended(
+    connection: Connection, alias: str, threads: Iterable[ThreadId], *, dry_run: bool = False
+) -> Thinned:
+    """Thin the threads out, a transaction each; how many rows went. Raises psycopg.OperationalError.
+
+    ``dry_run``: what cannot be rolled back, since it is elsewhere, is only counted.
+    """
     total = Thinned()
     for thread_id in threads:
         try:
             with connection.transaction():
-                gone = _thin(connection, alias, thread_id)
+                gone = _thin(connection, alias, thread_id, dry_run)
         except (psycopg.errors.DeadlockDetected, psycopg.errors.LockNotAvailable) as error:
             logger.info("thread %s is left for the next time: %s", thread_id, error)
             continue
@@ -60,7 +69,7 @@ def thin_ended(connection: Connection, alias: str, threads: Iterable[ThreadId]) 
     return total
 
 
-def _thin(connection: Connection, alias: str, thread_id: ThreadId) -> Thinned:
+def _thin(connection: Connection, alias: str, thread_id: ThreadId, dry_run: bool) -> Thinned:
     thread = {"thread_id": thread_id}
     if psycopg.Cursor(connection).execute(query("thread_lock_if_free"), thread).fetchone() is None:
         return Thinned()
@@ -76,6 +85,17 @@ def _thin(connection: Connection, alias: str, thread_id: ThreadId) -> Thinned:
     if look.open_to_strangers:
         psycopg.Cursor(connection).execute(query("history_later"), runs | {"seconds": LATER})
         return Thinned()
+    if look.backend is not None:
+        gone = None
+        with suppress(OutageError):  # which the log has had already, line by line
+            gone = thin_elsewhere(
+                connection, thread_id, look.backend, by_history, now=look.now, dry_run=dry_run
+            )
+        if gone is None:
+            psycopg.Cursor(connection).execute(query("history_later"), runs | {"seconds": LATER})
+            return Thinned()
+        psycopg.Cursor(connection).execute(query("history_done"), runs)
+        return gone
     limits: dict[str | None, int] = dict(
         psycopg.Cursor(connection).execute(query("history_limits"), thread).fetchall()
     )

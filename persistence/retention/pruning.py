@@ -14,9 +14,10 @@ from psycopg.rows import class_row, dict_row
 from holdfast.conf import Retention, settings
 from holdfast.errors import ConfigurationError, OutageError
 from holdfast.persistence.backends.address import DJANGO, checked, of_name
-from holdfast.persistence.backends.saver import GuardedSaver, open_saver
+from holdfast.persistence.backends.saver import open_saver
 from holdfast.persistence.backends.store import open_store
 from holdfast.persistence.connections import Connection
+from holdfast.persistence.retention.elsewhere import thin_elsewhere
 from holdfast.persistence.retention.history import thin_ended
 from holdfast.persistence.retention.report import Progress, PruneReport
 from holdfast.persistence.retention.thread_look import UNFENCED_QUIET, ThreadLook, checkpoint_time
@@ -51,7 +52,9 @@ class Pruning:
         for (thread_id,) in rows:
             thinned: list[Thinned] = []
             with suppress(_RollBackError), self._transaction():
-                thinned.append(thin_ended(self.connection, settings().DATABASE, [thread_id]))
+                thinned.append(
+                    thin_ended(self.connection, settings().DATABASE, [thread_id], dry_run=self.dry_run)
+                )
                 if self.dry_run:
                     raise _RollBackError
             self._add(PruneReport(**thinned[0]._asdict()))
@@ -140,21 +143,39 @@ class Pruning:
         if look.has_old_runs(self.policy):
             report += self._delete(query("retention_delete_runs"), **thread, age=self.policy.run_age)
         if look.expired(self.policy) and not look.unfinished:
-            if look.backend is not None and not self._elsewhere(look, GuardedSaver.delete_thread):
+            if look.backend is not None and not self._delete_elsewhere(look):
                 return report + PruneReport(skipped=1)
             report += self._delete(query("thread_delete_checkpoints"), **thread) + PruneReport(threads=1)
             self.connection.execute(query("thread_drop"), thread)
-        elif look.too_long_elsewhere(self.policy):
-            self._elsewhere(look, GuardedSaver.keep_latest)
-        elif look.too_long(self.policy):
+            return report
+        if look.backend is not None and self.policy.keep_last is not None:
+            report += self._thin_elsewhere(look, look.backend)
+        if look.too_long(self.policy):
             keep = self.policy.keep_last
             thinning = thin(look.thread_id, older(lambda run_id: keep), with_runs=True)
             thinned = self.statements.run(thinning)
             report += PruneReport(**thinned._asdict())
         return report
 
-    def _elsewhere(self, look: ThreadLook, upkeep: Callable[[GuardedSaver, str], object]) -> bool:
-        """Do that to a thread whose checkpoints are not in this database; False if its backend cannot be reached.
+    def _thin_elsewhere(self, look: ThreadLook, backend: str) -> PruneReport:
+        keep, thinned = self.policy.keep_last, None
+        if backend not in self._without:
+            try:
+                thinned = thin_elsewhere(
+                    self.connection,
+                    look.thread_id,
+                    backend,
+                    lambda runs: lambda run_id: keep,
+                    now=look.now,
+                    dry_run=self.dry_run,
+                )
+            except OutageError as error:
+                logger.error("threads in %s stay until the next time: %s", backend, error)
+                self._without.add(backend)
+        return PruneReport(skipped=1) if thinned is None else PruneReport(**thinned._asdict())
+
+    def _delete_elsewhere(self, look: ThreadLook) -> bool:
+        """Delete a thread whose checkpoints are not in this database; False if its backend cannot be reached.
 
         What is deleted there is not rolled back with this transaction; the next prune does it again then.
         """
@@ -166,18 +187,17 @@ class Pruning:
                 look.backend,
             )
             return False
-        if address in self._without:
+        if look.backend in self._without:
             return False
         if not self.dry_run:
             self.connection.execute(query("retention_idle_limit"))
             try:
-                upkeep(open_saver(address), look.thread_id)
+                open_saver(address).delete_thread(look.thread_id)
             except (OutageError, ConfigurationError, NotImplementedError) as error:
                 logger.error("threads in %s stay until the next time: %s", look.backend, error)
-                self._without.add(address)
+                self._without.add(look.backend or "")
                 return False
-            if upkeep is GuardedSaver.delete_thread:
-                self.connection.execute(query("backend_left"), {"thread_id": look.thread_id})
+            self.connection.execute(query("backend_left"), {"thread_id": look.thread_id})
         return True
 
     def _delete_orphans(self, look: ThreadLook) -> PruneReport:

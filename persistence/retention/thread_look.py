@@ -12,9 +12,6 @@ from holdfast.conf import Retention
 UNFENCED_QUIET: Final = timedelta(hours=1)
 """How long a thread must not have been written without a fence before anything of it is deleted."""
 
-LATELY: Final = timedelta(days=2)
-"""How far back the last night but one is, at most: what ran before has been thinned."""
-
 _GREGORIAN = datetime(1582, 10, 15, tzinfo=UTC)  # RFC 9562, 5.1: where the time of a UUIDv6 begins
 
 
@@ -61,11 +58,9 @@ class ThreadLook:
         last = max(times, default=self.created_at or self.now)
         return last < self.now - timedelta(seconds=policy.max_age)
 
-    def too_long_elsewhere(self, policy: Retention) -> bool:
-        """Whether runs have added to it lately, and of its past nothing is wanted; other savers know no number."""
-        if self.backend is None or policy.keep_last != 1 or self.unfinished or self.last_run is None:
-            return False
-        return self.last_run > self.now - LATELY
+    def may_be_too_long_elsewhere(self, policy: Retention) -> bool:
+        """Whether its saver is to be asked how long it is."""
+        return self.backend is not None and policy.keep_last is not None
 
     def too_long(self, policy: Retention) -> bool:
         """Whether it has more root checkpoints than stay."""
@@ -82,7 +77,7 @@ class ThreadLook:
         return (
             self.expired(policy)
             or self.too_long(policy)
-            or self.too_long_elsewhere(policy)
+            or self.may_be_too_long_elsewhere(policy)
             or self.has_old_runs(policy)
         )
 

@@ -38,7 +38,7 @@ Rule = Callable[[Sequence[Known], str | None], set[CheckpointKey]]
 """Which of the thread's checkpoints should go, given the first one of a run that may be rolled back."""
 
 
-class _Stored(NamedTuple):
+class Stored(NamedTuple):
     """What a checkpoint stores of the DeltaChannels."""
 
     missing: Set[str]
@@ -66,13 +66,13 @@ def thin(thread_id: str, rule: Rule, *, with_runs: bool = False) -> Steps[Thinne
     deltas: defaultdict[str, set[str]] = defaultdict(set)
     for each in known:
         deltas[each.namespace].update(each.deltas)
-    stored: dict[CheckpointKey, _Stored] = {}
+    stored: dict[CheckpointKey, Stored] = {}
     for namespace, channels in deltas.items():
         if channels:
             params = {**thread, "checkpoint_ns": namespace, "channels": sorted(channels)}
             rows = yield Ask("thread_rebuilt", params, prepare=False)
-            stored |= {(namespace, row[0]): _Stored(set(row[1]), set(row[2])) for row in rows}
-    going -= _needed(known, going, stored)
+            stored |= {(namespace, row[0]): Stored(set(row[1]), set(row[2])) for row in rows}
+    going -= needed(known, going, stored)
     if not going:
         return Thinned()
     namespaces, ids = zip(*sorted(going), strict=True)
@@ -120,12 +120,12 @@ def older(keep: Callable[[str | None], int | None], *, heads: bool = False) -> R
     return rule
 
 
-def _needed(
-    known: Iterable[Known], going: Set[CheckpointKey], stored: Mapping[CheckpointKey, _Stored]
+def needed(
+    known: Iterable[Known], going: Set[CheckpointKey], stored: Mapping[CheckpointKey, Stored]
 ) -> set[CheckpointKey]:
     """Those that what stays cannot do without."""
     parents = {(each.namespace, each.id): each.parent for each in known}
-    nothing = _Stored(frozenset(), frozenset())
+    nothing = Stored(frozenset(), frozenset())
     needed: set[CheckpointKey] = set()
     for each in known:
         key = (each.namespace, each.id)

@@ -92,11 +92,17 @@ def transfer(
         return
     out = display.console()
     counts = asdict(report)
-    for name in ("there", "in_use", "dry_run"):
+    for name in ("there", "in_use", "times", "dry_run"):
         counts.pop(name)
     out.print(display.counts_table(counts, "would be copied" if dry_run else "copied"))
     if report.there:
         out.print(f"{report.there} checkpoints and items were there already", style="dim")
+    if report.items and not report.times:
+        tense = "would be" if dry_run else "are"
+        out.print(
+            f"when items were made and changed {tense} not kept there: their times are of the copy",
+            style="dim",
+        )
     if report.in_use:
         out.print(
             f"{len(report.in_use)} threads are executed by a run, and are left for the next time", style="dim"

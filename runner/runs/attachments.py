@@ -14,6 +14,7 @@ from holdfast.errors import ConfigurationError
 from holdfast.graphs.spec import GraphSpec
 from holdfast.persistence import DjangoCache, DjangoSaver, DjangoStore, backends, codec, ledger
 from holdfast.persistence.backends import DJANGO, GuardedSaver
+from holdfast.persistence.backends.usable import usable
 from holdfast.persistence.fence import Fence
 from holdfast.persistence.ids import ThreadId
 from holdfast.runner.runs.process import Execution
@@ -23,9 +24,11 @@ def of_run(spec: GraphSpec, execution: Execution) -> dict[str, Any]:
     """What ``Pregel.copy`` attaches to the graph of a run. Raises ConfigurationError, OutageError."""
     refuse_moved(spec, execution.claim.run.thread_id, execution.claim.backend)
     graph, serde, fence = spec.compile(), codec.codec(spec.allowlist), execution.fence
+    saver = elsewhere(spec, fence=fence)
+    if saver is not None:
+        saver.check_history(spec.history)
     parts: dict[str, Any] = {
-        "checkpointer": elsewhere(spec, fence=fence)
-        or DjangoSaver(serde=serde, fence=fence, commit=spec.commit),
+        "checkpointer": saver or DjangoSaver(serde=serde, fence=fence, commit=spec.commit),
         "store": store_of(spec, fence),
     }
     if graph.cache is None:  # a graph's own store or cache may carry its own configuration
@@ -38,6 +41,19 @@ def of_run(spec: GraphSpec, execution: Execution) -> dict[str, Any]:
     elif spec.cache_version is not None and isinstance(graph.cache, DjangoCache):
         parts["cache"] = graph.cache.under(spec.cache_label)
     return parts
+
+
+def refuse_unusable(spec: GraphSpec) -> None:
+    """P11: an address of no known form, without its package or its factory is told before a run is accepted.
+
+    A server that is down is no reason. Raises ConfigurationError.
+    """
+    graph = spec.compile()
+    usable(spec.checkpointer, "CHECKPOINTER")
+    if graph.store is None:
+        usable(spec.store, "STORE")
+    if graph.cache is None:
+        usable(spec.cache, "CACHE")
 
 
 def elsewhere(spec: GraphSpec, *, fence: Fence | None = None) -> GuardedSaver | None:

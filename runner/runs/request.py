@@ -18,6 +18,7 @@ from holdfast.persistence.ids import ThreadId, new_run_id, parse_thread_id
 from holdfast.persistence.records import NewRun
 from holdfast.runner.runs import arguments, going_on, rollback
 from holdfast.runner.runs.arguments import When
+from holdfast.runner.runs.attachments import refuse_unusable
 
 Strategy = Literal["enqueue", "reject", "interrupt", "rollback"]
 
@@ -42,8 +43,9 @@ class Request:
 
 
 def checked(request: Request) -> NewRun:
-    """What the ledger is to insert. Raises UnknownGraphError, InvalidInputError, NotSerializableError."""
+    """What the ledger is to insert. Raises UnknownGraphError, InvalidInputError, NotSerializableError, ConfigurationError."""
     spec, limits = registry.get(request.graph, request.version), settings()
+    refuse_unusable(spec)
     run_id = new_run_id()
     thread_id = ThreadId(str(run_id)) if request.thread_id is None else parse_thread_id(request.thread_id)
     if request.input is None and request.thread_id is not None:

@@ -18,6 +18,7 @@ from tests.acceptance.databases import Database, new_name
 from tests.acceptance.journal.pages import Log, notes, page
 from tests.acceptance.waiting import until
 from tests.acceptance.workers import Stage
+from tests.integration.backend_servers import SERVERS
 
 QUICK: dict[str, Any] = {"BELL_IDLE": 0.5, "LEASE": 6.0, "IDLE_IN_TRANSACTION": 3.0}
 
@@ -34,11 +35,13 @@ FAULTS = (
 )
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "redis", "mongodb"])
 def elsewhere(request: pytest.FixtureRequest, tmp_path: Path, settings: Any) -> Iterator[dict[str, Any]]:
     """The settings of a backend that is empty, also those of this process."""
     if request.param == "sqlite":
         found, database = f"sqlite:///{tmp_path}/checkpoints.db", None
+    elif request.param in SERVERS:
+        found, database = SERVERS[request.param](), None
     else:
         database = Database().create(new_name("elsewhere"))
         password = f":{database.password}" if database.password else ""

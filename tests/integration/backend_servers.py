@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path, settings: Any) -> It
         "sqlite": lambda: f"sqlite:///{tmp_path}/holdfast.db",
         "postgresql": lambda: _database(request),
         "custom": lambda: "tests.integration.backend_servers:own_saver",
-        "redis": lambda: _server("REDIS_STACK_URL"),
-        "mongodb": lambda: f"{_server('MONGODB_URL').rstrip('/')}/holdfast_{uuid.uuid4().hex[:8]}",
+        **SERVERS,
     }[request.param]()
     settings.HOLDFAST = {
         **settings.HOLDFAST,
@@ -42,7 +41,20 @@ def address(request: pytest.FixtureRequest, tmp_path: Path, settings: Any) -> It
 
 
 def own_saver() -> Any:
-    """A saver as a project may have one."""
+    """A saver as a project may have one, with all that Holdfast makes use of."""
+    from langgraph.checkpoint.memory import InMemorySaver
+
+    from holdfast.persistence.backends import memory
+
+    class Saver(InMemorySaver):
+        def delete_checkpoints(self, thread_id: str, checkpoints: Any) -> None:
+            memory.delete(self, thread_id, checkpoints)
+
+    return Saver()
+
+
+def lesser_saver() -> Any:
+    """One that cannot delete single checkpoints."""
     from langgraph.checkpoint.memory import InMemorySaver
 
     return InMemorySaver()
@@ -60,10 +72,32 @@ def on(*names: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("address", names, indirect=True)
 
 
+def _redis() -> str:
+    """The server of REDIS_STACK_URL without anything of a saver's or a store's: their keys have no name of the test's."""
+    address = _server("REDIS_STACK_URL")
+    import redis
+
+    client: Any = redis.Redis.from_url(address)
+    for pattern in ("checkpoint*", "write_keys_zset:*", "store:*", "store_vectors:*"):
+        for key in client.scan_iter(pattern, count=1000):
+            client.delete(key)
+    client.close()
+    return address
+
+
 def _server(variable: str) -> str:
     if url := os.environ.get(variable):
         return url
     pytest.skip(f"{variable} names no server")  # docker-compose.yml has one in a profile
+
+
+def _mongodb() -> str:
+    """A database of its own on the server of MONGODB_URL."""
+    return f"{_server('MONGODB_URL').rstrip('/')}/holdfast_{uuid.uuid4().hex[:8]}"
+
+
+SERVERS: dict[str, Callable[[], str]] = {"redis": _redis, "mongodb": _mongodb}
+"""Those that need one of their own, and how it is asked for an empty place."""
 
 
 def _database(request: pytest.FixtureRequest) -> str:

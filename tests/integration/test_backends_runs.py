@@ -150,24 +150,6 @@ def test_p10_retention_deletes_expired_threads_elsewhere_and_no_others(address: 
     assert run_now(holdfast.resume(waiting.id, "yes")).result["notes"] == ["b>", "b.0", "b=yes"]
 
 
-@on("postgresql", "sqlite")
-@pytest.mark.parametrize("key", [None, "a"])
-def test_p10_keep_last_1_leaves_the_newest_checkpoint_and_what_a_thread_is_put_together_from(
-    address: str, key: str | None, settings: Any
-) -> None:
-    if key is not None:
-        pytest.importorskip("cryptography")
-        settings.HOLDFAST = {**settings.HOLDFAST, **encryption(key), "STORE": "django"}
-    run = written("a", 3)
-    deltas = run_now(holdfast.enqueue("delta_backend", {"items": ["in"]}))
-    before = len(list(holdfast.history(run.thread_id)))
-    prune(Retention(keep_last=1))
-    can = address.startswith("postgresql") and key is None
-    assert len(list(holdfast.history(run.thread_id))) == (1 if can else before)
-    assert notes_of(run.thread_id) == notes("a", 3)
-    assert holdfast.state(deltas.thread_id).values == deltas.result
-
-
 def test_p10_a_thread_in_a_backend_that_nobody_names_any_more_stays(tmp_path: Path, settings: Any) -> None:
     before = settings.HOLDFAST
     settings.HOLDFAST = {**before, "CHECKPOINTER": f"sqlite:///{tmp_path}/there.db"}
@@ -273,3 +255,23 @@ def test_a_channel_of_which_only_the_news_is_stored_is_put_together_again(
     second = run_now(holdfast.enqueue("delta_backend", {"items": ["on"]}, thread_id=first.thread_id))
     assert second.result == {"items": ["in", *names, "on", *names]}
     assert holdfast.state(first.thread_id).values == second.result
+
+
+@on(*ELSEWHERE)
+def test_p4_an_effect_before_a_question_happens_once(address: str) -> None:
+    """The node runs again with the answer; its effect is in the ledger, which is in Django's database."""
+    asking = run_now(holdfast.enqueue("effects_backend", {"notes": ["a"]}))
+    assert (asking.status, Effect.objects.count()) == ("interrupted", 1)
+    done = run_now(holdfast.resume(asking.id, "yes"))
+    assert done.result["notes"] == ["a", "sent a", "asked yes"]
+    assert Effect.objects.count() == 1
+
+
+@on(*ELSEWHERE)
+def test_p6_a_second_run_waits_for_the_one_that_holds_the_thread(address: str) -> None:
+    waiting = written("a", 2, ask_at=1)
+    second = holdfast.enqueue("journal", page("b", 1), thread_id=waiting.thread_id)
+    assert run_now(second).status == "queued"
+    assert run_now(holdfast.resume(waiting.id, "yes")).status == "succeeded"
+    run_now(second)
+    assert notes_of(waiting.thread_id) == ["a>", "a.0", "a=yes", *notes("b", 1)]

@@ -10,12 +10,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 from langgraph.checkpoint.memory import InMemorySaver
 from typer.testing import CliRunner
 
@@ -24,7 +27,7 @@ from holdfast.errors import TransferError
 from holdfast.persistence import DjangoSaver, DjangoStore, transfer
 from holdfast.persistence.backends import close_backends, open_saver, open_store
 from holdfast.persistence.codec import codec
-from holdfast.persistence.models import Checkpoint, RunRow, Thread
+from holdfast.persistence.models import Checkpoint, RunRow, StoreItem, Thread
 from holdfast.persistence.transfer import differences
 from holdfast.runner import transfers
 from holdfast.runner.management.cli import app
@@ -98,6 +101,67 @@ def test_all_goes_there_and_back_and_runs_go_on(address: str, settings: Any) -> 
     assert_same(DjangoSaver(), open_saver(address), *threads)
     written("d", 1, thread=ended.thread_id)
     assert notes_of(ended.thread_id) == [*notes("b", 3), *notes("c", 1), *notes("d", 1)]
+
+
+@on("sqlite", "postgresql")
+def test_an_item_s_times_go_along_where_the_target_s_tables_are_known(address: str, settings: Any) -> None:
+    settings.HOLDFAST = {**settings.HOLDFAST, "CHECKPOINTER": "django", "STORE": "django"}
+    _old_items()
+    before = _times_here()
+    transfers.transfer("django", address)
+    again = transfers.transfer("django", address)
+    assert (again.items, again.there, again.times) == (0, 3, True)
+    StoreItem.objects.all().delete()
+    back = transfers.transfer(address, "django")
+    assert (back.items, back.times) == (3, True)
+    assert _times_here() == before
+
+    StoreItem.objects.filter(key="kept").update(updated_at=timezone.now())
+    assert transfers.transfer("django", address).items == 1, "equal in value, and changed since"
+
+
+@on("memory", "custom", "redis", "mongodb")
+def test_that_an_item_s_times_are_not_kept_is_said(address: str, settings: Any) -> None:
+    target = settings.HOLDFAST["STORE"]
+    settings.HOLDFAST = {**settings.HOLDFAST, "CHECKPOINTER": "django", "STORE": "django"}
+    _old_items()
+    report = transfers.transfer("django", target, checkpoints=False)
+    assert (report.items, report.times) == (3, False)
+    made = open_store(target).get(("a",), "kept")
+    assert made is not None
+    assert made.created_at.year == timezone.now().year
+    assert transfers.transfer("django", target, checkpoints=False).items == 0
+
+
+@on("redis")
+def test_to_redis_an_item_goes_with_the_time_that_it_has_left(address: str, settings: Any) -> None:
+    import redis
+
+    settings.HOLDFAST = {**settings.HOLDFAST, "CHECKPOINTER": "django", "STORE": "django"}
+    _old_items()
+    transfers.transfer("django", address)
+    client: Any = redis.Redis.from_url(address)
+    left = {client.json().get(key)["key"]: client.ttl(key) for key in client.scan_iter("store:*")}
+    assert left["kept"] == -1
+    assert 0 < left["short"] <= 3600
+    assert 3600 < left["long"] <= 86400
+    client.close()
+
+
+def _old_items() -> None:
+    """One that stays, one with an hour left, one with a day that each read prolongs."""
+    StoreItem.objects.all().delete()
+    store, now = DjangoStore(), timezone.now()
+    for name in ("kept", "short", "long"):
+        store.put(("a",), name, {"name": name})
+    StoreItem.objects.update(created_at="2020-01-02T03:04:05.678901Z", updated_at="2021-02-03T04:05:06.789Z")
+    StoreItem.objects.filter(key="short").update(expires_at=now + timedelta(hours=1))
+    StoreItem.objects.filter(key="long").update(expires_at=now + timedelta(days=1), ttl_minutes=1440)
+
+
+def _times_here() -> list[Any]:
+    names = ("key", "created_at", "updated_at", "expires_at", "ttl_minutes")
+    return list(StoreItem.objects.order_by("key").values_list(*names))
 
 
 def test_between_two_others(tmp_path: Path, file: str) -> None:
@@ -179,6 +243,18 @@ def test_what_is_read_back_otherwise_is_an_error(file: str, monkeypatch: pytest.
     close_backends()
 
 
+def test_a_source_that_lists_a_part_only_is_an_error_before_anything_is_copied(
+    file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Redis does, whose search has an end."""
+    run = written("a", 4)
+    whole = DjangoSaver.list
+    monkeypatch.setattr(DjangoSaver, "list", lambda *given, **more: islice(whole(*given, **more), 3))
+    with pytest.raises(TransferError, match="lists only a part"):
+        transfers.transfer("django", file)
+    assert of_thread(open_saver(file), run.thread_id) == {}
+
+
 def test_versions_that_are_numbers_become_texts_where_texts_are_used(file: str) -> None:
     """As those of a thread that MongoDB's saver began."""
     saver: Any = open_saver("tests.integration.test_transfer:counting_saver")
@@ -224,6 +300,10 @@ def test_the_command_tells_what_it_did(file: str) -> None:
     assert done.exit_code == 0, done.output
     assert "copied" in done.output
     assert "there already" in CliRunner().invoke(app, asked).output
+    DjangoStore().put(("a",), "key", {})
+    asked[-1] = "tests.integration.backend_servers:own_store"
+    said = CliRunner().invoke(app, [*asked, "--only", "store"])
+    assert "not kept there" in said.output
     refused = CliRunner().invoke(app, ["transfer", "--from", "memory://", "--to", "django"])
     assert refused.exit_code == 2
 

@@ -115,7 +115,12 @@ def backends() -> Iterator[Finding]:
             for address in backends.known(kind):
                 part, shown = kind.lower(), backends.shown(address)
                 try:
-                    opened(kind, address)
+                    found = opened(kind, address)
+                    if kind == "CHECKPOINTER" and found.delete is None and (wanted := _wants_less(address)):
+                        detail = f"{shown} cannot delete single checkpoints, which {wanted} asks for"
+                        mend = "give its saver a delete_checkpoints(thread_id, checkpoints)"
+                        yield Finding(part=part, verdict="wrong", detail=detail, mend=mend)
+                        continue
                 except HoldfastError as error:
                     mend = f'check HOLDFAST["{kind}"] and the graphs that name it, and that the server runs'
                     yield Finding(part=part, verdict="wrong", detail=error.message, mend=mend)
@@ -126,6 +131,16 @@ def backends() -> Iterator[Finding]:
                     yield Finding(part=part, verdict="ok", detail=shown)
     finally:
         backends.close_backends()
+
+
+def _wants_less(address: str) -> str | None:
+    """What asks for a part of the histories there to go; None: nothing."""
+    from holdfast.graphs import registry
+
+    if settings().RETENTION.keep_last is not None:
+        return "keep_last of RETENTION"
+    here = [spec for spec in registry.all() if (spec.checkpointer or settings().CHECKPOINTER) == address]
+    return next((f"history= of graph {spec.name!r}" for spec in here if spec.history is not None), None)
 
 
 def clock() -> Finding:
