@@ -18,7 +18,7 @@ from tests.integration.shell import Shell, outside
 from tests.integration.test_command_screens import shown, terminal
 
 __all__ = ["address"]
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_other_checkpoints")]
+pytestmark = pytest.mark.django_db(transaction=True)
 REQUEST = {"request": "a boat", "amount": 3.5}
 THREAD = "the harbour's; $(thread)"
 ORDERS = "\x1b]0;mine\x07\x1b[2J\x9b31m"

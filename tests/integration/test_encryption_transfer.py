@@ -13,15 +13,13 @@ from holdfast.persistence import DjangoSaver, DjangoStore, transfer
 from holdfast.persistence.backends import close_backends
 from tests.extras import extra
 from tests.integration.claims import chain, config_for
-from tests.integration.encrypting import encryption, in_the_clear, nothing_else, sealed_under
-
-__all__ = ["nothing_else"]
+from tests.integration.encrypting import encryption, in_the_clear, sealed_under
 
 extra("cryptography")
 sqlite = extra("langgraph.checkpoint.sqlite")
 sqlite_store = extra("langgraph.store.sqlite")
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("nothing_else")]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 SPACE = ("users", "1")
 

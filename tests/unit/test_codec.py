@@ -123,7 +123,11 @@ def test_p11_the_refusal_names_the_setting_that_allows_the_type() -> None:
         dumps([Stranger(1)], field="input")
 
 
-@pytest.mark.parametrize("value", [threading.Lock(), object(), slice(1), types.SimpleNamespace(a=1)], ids=str)
+@pytest.mark.parametrize(
+    "value",
+    [threading.Lock(), object(), slice(1), types.SimpleNamespace(a=1)],
+    ids=lambda value: type(value).__name__,
+)
 def test_p11_no_setting_is_named_that_would_not_help(value: Any) -> None:
     with pytest.raises(NotSerializableError, match=r"a dataclass, a pydantic model or plain data") as caught:
         dumps([value], field="input")
