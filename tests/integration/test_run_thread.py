@@ -342,8 +342,14 @@ def test_p11_a_run_without_input_is_refused_where_a_run_of_the_thread_is_to_go_o
 @pytest.mark.parametrize("checkpoint", ["nope", "", "a\0b", "\x1b[31m", "\ud800", 7])
 def test_p11_a_checkpoint_that_is_not_there_is_a_typed_error(checkpoint: Any) -> None:
     written("a", thread="t")
-    with pytest.raises(ThreadNotFoundError, match="no checkpoint"):
+    # What cannot be an id is said to be none; what could be one is looked for.
+    error, match = (
+        (ThreadNotFoundError, "no checkpoint")
+        if checkpoint == "nope"
+        else (InvalidInputError, "checkpoint id")
+    )
+    with pytest.raises(error, match=match):
         holdfast.state("t", checkpoint_id=checkpoint)
-    with pytest.raises(ThreadNotFoundError, match="no checkpoint"):
+    with pytest.raises(error, match=match):
         holdfast.fork("t", checkpoint)
     assert list(Thread.objects.values_list("id", flat=True)) == ["t"]
