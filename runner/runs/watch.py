@@ -100,12 +100,16 @@ class _Burnt:
             )  # then what it does by default
 
     def put_off(self, seconds: float) -> None:
-        if self._free:
+        if self._ours():
             signal.setitimer(signal.ITIMER_PROF, seconds * _processors())
 
     def lift(self) -> None:
-        if self._free:
+        if self._ours():
             signal.setitimer(signal.ITIMER_PROF, 0)
+
+    def _ours(self) -> bool:
+        """Whether no profiler has the timer, which a process has one of: theirs comes again, ours does not."""
+        return self._free and signal.getitimer(signal.ITIMER_PROF)[1] == 0
 
 
 def _processors() -> int:
