@@ -114,7 +114,7 @@ def rotate(
                 break
             if attempt + 1 < PASSES and report.done == before:
                 time.sleep(PAUSE)  # whoever has the rows needs time for what they do with them
-    logger.info("rotated to %s: %d rows, %d failed", ring.active, report.done, report.failed)
+    logger.info("rotated to %s: %d rows, %d failed", ring.active or "the clear", report.done, report.failed)
     return report
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -52,7 +53,12 @@ def transfer(
             )
     ready()
     from holdfast.persistence.backends import close_backends
+    from holdfast.persistence.backends.address import path_of
     from holdfast.runner import transfers
+
+    # Opening makes the file: a mistyped path would be a transfer of nothing that ends well.
+    if source.startswith("sqlite:") and not Path(path_of(source)).exists():
+        raise typer.BadParameter(f"there is no file {path_of(source)}", param_hint="--from")
 
     errors = Console(stderr=True)  # so that a pipe gets the report only
     bar = Progress(

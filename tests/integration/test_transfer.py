@@ -308,6 +308,14 @@ def test_the_command_tells_what_it_did(file: str) -> None:
     assert refused.exit_code == 2
 
 
+def test_a_file_that_is_not_there_is_refused_and_not_made(tmp_path: Path) -> None:
+    missing = tmp_path / "mistyped.db"
+    refused = CliRunner().invoke(app, ["transfer", "--from", f"sqlite:///{missing}", "--to", "django"])
+    assert refused.exit_code == 2
+    assert "there is no file" in refused.output
+    assert not missing.exists()
+
+
 def test_ctrl_c_stops_the_command_and_the_same_one_goes_on(file: str, tmp_path: Path) -> None:
     written("a", 40)
     total = Checkpoint.objects.count()
