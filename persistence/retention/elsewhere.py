@@ -19,7 +19,7 @@ from holdfast.persistence.backends.address import of_name
 from holdfast.persistence.backends.saver import open_saver
 from holdfast.persistence.backends.thinning import Outline, outline_of, thin
 from holdfast.persistence.connections import Connection
-from holdfast.persistence.retention.thread_look import UNFENCED_QUIET, checkpoint_time
+from holdfast.persistence.retention.thread_look import written_lately
 from holdfast.persistence.saver.thinning import Thinned, older
 from holdfast.persistence.sql import query
 
@@ -91,4 +91,4 @@ def _open_to_strangers(outline: Outline, runs: list[Run], now: datetime) -> bool
     newest = outline.newest
     if newest is None or newest.run_id in {run.id for run in runs}:
         return False
-    return (checkpoint_time(newest.id) or now) > now - UNFENCED_QUIET
+    return written_lately(newest.id, now)
