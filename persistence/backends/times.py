@@ -5,17 +5,19 @@ For transfer only; whoever uses a store has its own ways.
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import psycopg
 
 from holdfast.persistence.sql import query
 from holdfast.persistence.store.namespaces import namespace_text
+
+if TYPE_CHECKING:  # a worker whose store is elsewhere does not need it
+    import sqlite3
 
 
 class Expiry(NamedTuple):
