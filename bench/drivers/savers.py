@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
@@ -20,6 +19,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool
 
 import holdfast
+from bench.drivers.memory import in_a_child, memory
 from bench.project import chains, stock
 from holdfast.persistence import DjangoSaver, codec, ledger
 from holdfast.persistence.connections import close_pools, connect
@@ -102,7 +102,7 @@ def listing(limit: int | None) -> dict[str, float]:
     for name in ("stock", "ours"):
         close_pools()
         connections.close_all()
-        found[name] = _in_a_child(lambda name=name: _growth(name, limit))
+        found[name] = in_a_child(lambda name=name: _growth(name, limit))
     return found
 
 
@@ -228,32 +228,12 @@ def _growth(name: str, limit: int | None) -> float:
         saver: Saver = PostgresSaver(connection) if name == "stock" else DjangoSaver()
         for _ in range(5):
             assert saver.get_tuple(_config("long")) is not None
-        before = _memory("VmRSS")
+        before = memory("VmRSS")
         with open("/proc/self/clear_refs", "w") as reset:  # the high-water mark begins here
             reset.write("5")
         for _ in saver.list(_config("long"), limit=limit):
             pass
-        return max(_memory("VmHWM") - before, 0.1)
-
-
-def _memory(what: str) -> float:
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith(what)) / 1024
-
-
-def _in_a_child(work: Callable[[], float]) -> float:
-    """What the work returns in a forked process of its own."""
-    reading, writing = os.pipe()
-    if (child := os.fork()) == 0:
-        try:
-            os.write(writing, json.dumps(work()).encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    os.waitpid(child, 0)
-    with os.fdopen(reading) as answer:
-        found: float = json.loads(answer.read())
-        return found
+        return max(memory("VmHWM") - before, 0.1)
 
 
 _ROWS = """

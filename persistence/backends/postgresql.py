@@ -17,7 +17,7 @@ from holdfast.persistence import arrays
 from holdfast.persistence.backends.opening import Opened
 from holdfast.persistence.backends.times import TimesInPostgreSQL
 from holdfast.persistence.connections import is_passing as _is_passing
-from holdfast.persistence.saver.thinning import CheckpointKey
+from holdfast.persistence.saver.thinning import CheckpointKey, doomed
 from holdfast.persistence.sql import query
 
 SETUP_LOCK: Final = 0x484F4C4446415354
@@ -72,12 +72,10 @@ def _set_up(
             return [row["thread_id"] for row in rows]
 
     def delete(thread_id: str, keys: Collection[CheckpointKey]) -> None:
-        namespaces, ids = zip(*sorted(keys), strict=True)
-        doomed = {"namespaces": arrays.texts(namespaces), "ids": arrays.texts(ids)}
         with pool.connection() as connection:  # its tables are those that Django's database has, too
             arrays.register(connection)
             psycopg.Cursor(connection).execute(
-                query("thread_delete_some"), {"thread_id": thread_id, **doomed}, prepare=False, binary=True
+                query("thread_delete_some"), doomed(thread_id, keys), prepare=False, binary=True
             )
 
     return Opened(

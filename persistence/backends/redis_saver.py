@@ -37,11 +37,13 @@ class Saver(RedisSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        place = config["configurable"]
-        pointer = self._make_redis_checkpoint_latest_key(place["thread_id"], place.get("checkpoint_ns", ""))
+        configurable = {"checkpoint_ns": "", **config["configurable"]}
+        pointer = self._make_redis_checkpoint_latest_key(
+            configurable["thread_id"], configurable["checkpoint_ns"]
+        )
         before: Any = self._redis.get(pointer)
         stored = super().put(
-            {"configurable": {"checkpoint_ns": "", **place}},
+            {"configurable": configurable},
             checkpoint,
             get_checkpoint_metadata(config, metadata),
             new_versions,
@@ -68,13 +70,13 @@ class Saver(RedisSaver):
         end = get_checkpoint_id(before) if before is not None else None
         left = limit
         for found in super().list(asked):
-            place = found.config["configurable"]
+            there = found.config["configurable"]
             if (
-                (end is not None and place["checkpoint_id"] >= end)
+                (end is not None and there["checkpoint_id"] >= end)
                 or any(
-                    place[name] != value
+                    there[name] != value
                     for name, value in wanted.items()
-                    if name in place and value is not None
+                    if name in there and value is not None
                 )
                 or any(found.metadata.get(name) != value for name, value in (filter or {}).items())
             ):

@@ -166,9 +166,9 @@ class GuardedSaver(OnThreads):
         """
         found = self._do(partial(self._inner.get_tuple, config))
         if found is not None and self._lease is not None:
-            place = found.config["configurable"]
-            if place["thread_id"] == self._lease.fence.thread_id:
-                self._lease.fence.note_durable(place.get("checkpoint_ns", ""), found.checkpoint["id"])
+            configurable = found.config["configurable"]
+            if configurable["thread_id"] == self._lease.fence.thread_id:
+                self._lease.fence.note_durable(configurable.get("checkpoint_ns", ""), found.checkpoint["id"])
         return found
 
     def list(

@@ -29,21 +29,19 @@ class Held(NamedTuple):
 
 def config_of(thread_id: str, namespace: str = "", checkpoint_id: str | None = None) -> RunnableConfig:
     """The config of a namespace's newest checkpoint, or of one of them."""
-    place = {"thread_id": thread_id, "checkpoint_ns": namespace}
-    return {"configurable": place if checkpoint_id is None else {**place, "checkpoint_id": checkpoint_id}}
+    newest = {"thread_id": thread_id, "checkpoint_ns": namespace}
+    return {"configurable": newest if checkpoint_id is None else {**newest, "checkpoint_id": checkpoint_id}}
 
 
 def questions_held(saver: GuardedSaver, thread_id: str) -> list[Held]:
     """The questions on the newest checkpoint of each namespace, deepest first, as the ledger gives them."""
     held = []
     for found in newest(saver, thread_id):
-        place = found.config["configurable"]
+        namespace = found.config["configurable"]["checkpoint_ns"]
         for task_id, channel, asked in found.pending_writes or ():
             if channel == INTERRUPT:
                 answered = max(_answers(found, each.id) for each in asked) if asked else 0
-                held.append(
-                    Held(place["checkpoint_ns"], found.checkpoint["id"], task_id, list(asked), answered)
-                )
+                held.append(Held(namespace, found.checkpoint["id"], task_id, list(asked), answered))
     return sorted(held, key=lambda each: _depth(each.namespace), reverse=True)
 
 
@@ -115,10 +113,10 @@ def copy(
 ) -> None:
     """Store a checkpoint as it is, under another thread or in another backend, with its parent and pending writes."""
     parent = (found.parent_config or {}).get("configurable", {}).get("checkpoint_id")
-    place = found.config["configurable"]
+    namespace = found.config["configurable"].get("checkpoint_ns", "")
     checkpoint = found.checkpoint
     stored = saver.put(
-        config_of(thread_id, place.get("checkpoint_ns", ""), parent),
+        config_of(thread_id, namespace, parent),
         checkpoint,
         found.metadata,
         dict(checkpoint["channel_versions"]),

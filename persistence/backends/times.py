@@ -5,17 +5,19 @@ For transfer only; whoever uses a store has its own ways.
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import psycopg
 
 from holdfast.persistence.sql import query
 from holdfast.persistence.store.namespaces import namespace_text
+
+if TYPE_CHECKING:  # a worker whose store is elsewhere does not need it
+    import sqlite3
 
 
 class Expiry(NamedTuple):
@@ -74,19 +76,28 @@ class TimesInSqlite:
     def write(
         self, namespace: Sequence[str], key: str, created: datetime, updated: datetime, expiry: Expiry | None
     ) -> None:
-        place = (".".join(namespace), key)
-        made = (_text(created), _text(updated))
+        expires_at, minutes = expiry or (None, None)
+        item = {
+            "prefix": ".".join(namespace),
+            "key": key,
+            "created_at": _text(created),
+            "updated_at": _text(updated),
+            "known": expiry is not None,
+            "expires_at": None if expires_at is None else _text(expires_at),
+            "ttl_minutes": minutes,
+        }
         with self._lock:
-            self._connection.execute(
-                "UPDATE store SET created_at = ?, updated_at = ? WHERE prefix = ? AND key = ?",
-                (*made, *place),
-            )
-            if expiry is not None:
-                expires_at = None if expiry.expires_at is None else _text(expiry.expires_at)
-                self._connection.execute(
-                    "UPDATE store SET expires_at = ?, ttl_minutes = ? WHERE prefix = ? AND key = ?",
-                    (expires_at, expiry.ttl_minutes, *place),
-                )
+            self._connection.execute(_SET_TIMES, item)
+
+
+_SET_TIMES: Final = """
+UPDATE store SET
+    created_at = :created_at,
+    updated_at = :updated_at,
+    expires_at = iif(:known, :expires_at, expires_at),
+    ttl_minutes = iif(:known, :ttl_minutes, ttl_minutes)
+WHERE prefix = :prefix AND key = :key
+"""
 
 
 def _cursor(connection: psycopg.Connection[Any]) -> psycopg.Cursor[Any]:

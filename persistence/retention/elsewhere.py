@@ -1,4 +1,4 @@
-"""Thins out a thread whose checkpoints are in another backend, under the lock of its row here (P10, R20).
+"""Thins out or deletes a thread whose checkpoints are in another backend, under the lock of its row here (P10, R20).
 
 Two places are written, one after the other: what was deleted there and not noted here is looked for again.
 """
@@ -19,7 +19,7 @@ from holdfast.persistence.backends.address import of_name
 from holdfast.persistence.backends.saver import open_saver
 from holdfast.persistence.backends.thinning import Outline, outline_of, thin
 from holdfast.persistence.connections import Connection
-from holdfast.persistence.retention.thread_look import UNFENCED_QUIET, checkpoint_time
+from holdfast.persistence.retention.thread_look import written_lately
 from holdfast.persistence.saver.thinning import Thinned, older
 from holdfast.persistence.sql import query
 
@@ -53,11 +53,7 @@ def thin_elsewhere(
 
     Raises OutageError, psycopg.Error.
     """
-    address = of_name(backend, "CHECKPOINTER")
-    if address is None:
-        logger.warning(
-            "thread %s is in %s, which neither HOLDFAST nor a graph names any more", thread_id, backend
-        )
+    if (address := _address(thread_id, backend)) is None:
         return None
     thread = {"thread_id": thread_id}
     connection.execute(query("retention_idle_limit"))
@@ -82,6 +78,31 @@ def thin_elsewhere(
         return None
 
 
+def delete_elsewhere(connection: Connection, thread_id: str, backend: str, *, dry_run: bool = False) -> bool:
+    """Delete the thread there; False, and a line in the log, if its backend is not known any more. Call it under its lock.
+
+    What is deleted there is not rolled back with this transaction; the next prune does it again then.
+    Raises OutageError, ConfigurationError, NotImplementedError, psycopg.Error.
+    """
+    if (address := _address(thread_id, backend)) is None:
+        return False
+    if not dry_run:
+        connection.execute(query("retention_idle_limit"))
+        open_saver(address).delete_thread(thread_id)
+        connection.execute(query("backend_left"), {"thread_id": thread_id})
+    return True
+
+
+def _address(thread_id: str, backend: str) -> str | None:
+    if (address := of_name(backend, "CHECKPOINTER")) is None:
+        logger.warning(
+            "thread %s keeps its checkpoints in %s, which neither HOLDFAST nor a graph names any more: it stays",
+            thread_id,
+            backend,
+        )
+    return address
+
+
 def _types(runs: list[Run]) -> set[codec.Key]:
     return {key for graph in {(run.graph, run.version) for run in runs} for key in codec.types_of(*graph)}
 
@@ -91,4 +112,4 @@ def _open_to_strangers(outline: Outline, runs: list[Run], now: datetime) -> bool
     newest = outline.newest
     if newest is None or newest.run_id in {run.id for run in runs}:
         return False
-    return (checkpoint_time(newest.id) or now) > now - UNFENCED_QUIET
+    return written_lately(newest.id, now)

@@ -22,7 +22,7 @@ from holdfast.errors import OutageError
 from holdfast.persistence.connections import Connection
 from holdfast.persistence.ids import ThreadId
 from holdfast.persistence.retention.elsewhere import by_history, thin_elsewhere
-from holdfast.persistence.retention.thread_look import UNFENCED_QUIET, checkpoint_time
+from holdfast.persistence.retention.thread_look import written_lately
 from holdfast.persistence.saver.statements import Statements
 from holdfast.persistence.saver.thinning import Thinned, older, thin
 from holdfast.persistence.sql import query
@@ -43,9 +43,7 @@ class _Look(NamedTuple):
     @property
     def open_to_strangers(self) -> bool:
         """Whether somebody who locks nothing may have a checkpoint on the way."""
-        if self.fenced or self.newest is None:
-            return False
-        return (checkpoint_time(self.newest) or self.now) > self.now - UNFENCED_QUIET
+        return not self.fenced and self.newest is not None and written_lately(self.newest, self.now)
 
 
 def thin_ended(

@@ -13,11 +13,10 @@ from psycopg.rows import class_row, dict_row
 
 from holdfast.conf import Retention, settings
 from holdfast.errors import ConfigurationError, OutageError
-from holdfast.persistence.backends.address import DJANGO, checked, of_name
-from holdfast.persistence.backends.saver import open_saver
+from holdfast.persistence.backends.address import DJANGO, checked
 from holdfast.persistence.backends.store import open_store
 from holdfast.persistence.connections import Connection
-from holdfast.persistence.retention.elsewhere import thin_elsewhere
+from holdfast.persistence.retention.elsewhere import delete_elsewhere, thin_elsewhere
 from holdfast.persistence.retention.history import thin_ended
 from holdfast.persistence.retention.report import Progress, PruneReport
 from holdfast.persistence.retention.thread_look import UNFENCED_QUIET, ThreadLook, checkpoint_time
@@ -143,7 +142,7 @@ class Pruning:
         if look.has_old_runs(self.policy):
             report += self._delete(query("retention_delete_runs"), **thread, age=self.policy.run_age)
         if look.expired(self.policy) and not look.unfinished:
-            if look.backend is not None and not self._delete_elsewhere(look):
+            if look.backend is not None and not self._delete_elsewhere(look, look.backend):
                 return report + PruneReport(skipped=1)
             report += self._delete(query("thread_delete_checkpoints"), **thread) + PruneReport(threads=1)
             self.connection.execute(query("thread_drop"), thread)
@@ -170,35 +169,21 @@ class Pruning:
                     dry_run=self.dry_run,
                 )
             except OutageError as error:
-                logger.error("threads in %s stay until the next time: %s", backend, error)
-                self._without.add(backend)
+                self._do_without(backend, error)
         return PruneReport(skipped=1) if thinned is None else PruneReport(**thinned._asdict())
 
-    def _delete_elsewhere(self, look: ThreadLook) -> bool:
-        """Delete a thread whose checkpoints are not in this database; False if its backend cannot be reached.
+    def _delete_elsewhere(self, look: ThreadLook, backend: str) -> bool:
+        if backend in self._without:
+            return False
+        try:
+            return delete_elsewhere(self.connection, look.thread_id, backend, dry_run=self.dry_run)
+        except (OutageError, ConfigurationError, NotImplementedError) as error:
+            self._do_without(backend, error)
+            return False
 
-        What is deleted there is not rolled back with this transaction; the next prune does it again then.
-        """
-        address = of_name(look.backend or "", "CHECKPOINTER")
-        if address is None:
-            logger.warning(
-                "thread %s keeps its checkpoints in %s, which neither HOLDFAST nor a graph names any more: it stays",
-                look.thread_id,
-                look.backend,
-            )
-            return False
-        if look.backend in self._without:
-            return False
-        if not self.dry_run:
-            self.connection.execute(query("retention_idle_limit"))
-            try:
-                open_saver(address).delete_thread(look.thread_id)
-            except (OutageError, ConfigurationError, NotImplementedError) as error:
-                logger.error("threads in %s stay until the next time: %s", look.backend, error)
-                self._without.add(look.backend or "")
-                return False
-            self.connection.execute(query("backend_left"), {"thread_id": look.thread_id})
-        return True
+    def _do_without(self, backend: str, error: Exception) -> None:
+        logger.error("threads in %s stay until the next time: %s", backend, error)
+        self._without.add(backend)
 
     def _delete_orphans(self, look: ThreadLook) -> PruneReport:
         if look.in_use:

@@ -45,10 +45,9 @@ class ThreadLook:
     @property
     def open_to_strangers(self) -> bool:
         """Whether it was written without a fence so lately that more may be on the way."""
-        written = self.written_at
-        if written is None:  # a row that enqueue, or the first checkpoint, may be about to follow
+        if self.newest is None:  # a row that enqueue, or the first checkpoint, may be about to follow
             return not self.has_runs and (self.created_at or self.now) > self.now - UNFENCED_QUIET
-        return not self.fenced and written > self.now - UNFENCED_QUIET
+        return not self.fenced and written_lately(self.newest, self.now)
 
     def expired(self, policy: Retention) -> bool:
         """Whether the whole thread goes: nothing has happened on it for max_age."""
@@ -80,6 +79,11 @@ class ThreadLook:
             or self.may_be_too_long_elsewhere(policy)
             or self.has_old_runs(policy)
         )
+
+
+def written_lately(checkpoint_id: str, now: datetime) -> bool:
+    """Whether somebody who locks nothing, and stored this checkpoint, may have another one on the way."""
+    return (checkpoint_time(checkpoint_id) or now) > now - UNFENCED_QUIET
 
 
 def checkpoint_time(checkpoint_id: str) -> datetime | None:

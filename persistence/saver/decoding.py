@@ -31,7 +31,7 @@ def config_of(thread_id: str, checkpoint_ns: str, checkpoint_id: str) -> Runnabl
 
 
 def load(serde: SerializerProtocol, tag: str, data: bytes, binding: Binding = ()) -> Any:
-    """The value that was stored at that place. Raises TypeNotAllowedError, DecryptionError."""
+    """The value that was stored with that binding. Raises TypeNotAllowedError, DecryptionError."""
     if isinstance(serde, Codec):
         return serde.loads_typed((tag, data), binding)
     return serde.loads_typed((tag, data))

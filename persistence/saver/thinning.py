@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from holdfast.persistence import arrays
 from holdfast.persistence.saver.asking import Ask, Steps
@@ -75,10 +75,14 @@ def thin(thread_id: str, rule: Rule, *, with_runs: bool = False) -> Steps[Thinne
     going -= needed(known, going, stored)
     if not going:
         return Thinned()
-    namespaces, ids = zip(*sorted(going), strict=True)
-    doomed = {"namespaces": arrays.texts(namespaces), "ids": arrays.texts(ids)}
-    rows = yield Ask("thread_delete_some", {**thread, **doomed}, prepare=False)
+    rows = yield Ask("thread_delete_some", doomed(thread_id, going), prepare=False)
     return Thinned(*rows[0])
+
+
+def doomed(thread_id: str, keys: Collection[CheckpointKey]) -> dict[str, Any]:
+    """What ``thread_delete_some`` is given: at least one checkpoint."""
+    namespaces, ids = zip(*sorted(keys), strict=True)
+    return {"thread_id": thread_id, "namespaces": arrays.texts(namespaces), "ids": arrays.texts(ids)}
 
 
 def of_runs(run_ids: Collection[str]) -> Rule:

@@ -18,6 +18,7 @@ from holdfast.persistence.codec import codec
 from holdfast.persistence.ids import ThreadId
 from holdfast.persistence.models.runs import RunStatus
 from holdfast.persistence.saver import DjangoSaver
+from holdfast.persistence.saver.thinning import CheckpointKey
 from holdfast.persistence.transfer.comparing import differences, parent_of, with_text_versions
 from holdfast.persistence.transfer.report import Progress, Report
 
@@ -70,34 +71,35 @@ class Threads:
         self._report.threads += 1
         self._progress(self._report, total)
 
-    def _oldest_first(self, thread_id: str) -> list[tuple[str, str]]:
-        """Namespace and id of each checkpoint; a parent is older than its children. Raises TransferError."""
-        found: set[tuple[str, str]] = set()
-        parents: set[tuple[str, str]] = set()
+    def _oldest_first(self, thread_id: str) -> list[CheckpointKey]:
+        """Each checkpoint's key; a parent is older than its children. Raises TransferError."""
+        found: set[CheckpointKey] = set()
+        parents: set[CheckpointKey] = set()
         for each in all_of(self._source, thread_id):
             namespace = each.config["configurable"].get("checkpoint_ns", "")
             found.add((namespace, each.checkpoint["id"]))
             if (parent := parent_of(each)) is not None:
                 parents.add((namespace, parent))
-        for place in parents - found:
+        for key in parents - found:
             # It was deleted, or the list ends before it: Redis gives 10,000 at most.
-            if self._source.get_tuple(config_of(thread_id, *place)) is not None:
+            if self._source.get_tuple(config_of(thread_id, *key)) is not None:
                 raise TransferError(
                     f"{shown(self._addresses[0])} lists only a part of thread {thread_id!r}, which has {len(found)} "
                     "checkpoints and more. Thin the thread out there first: keep_last of RETENTION.",
                     place=shown(self._addresses[0]),
                     thread_id=thread_id,
-                    checkpoint_id=place[1],
+                    checkpoint_id=key[1],
                 )
-        return sorted(found, key=lambda place: place[::-1])
+        return sorted(found, key=lambda key: key[::-1])
 
-    def _checkpoint(self, place: RunnableConfig, *, new: bool) -> None:
-        thread_id, checkpoint_id = place["configurable"]["thread_id"], place["configurable"]["checkpoint_id"]
-        found = self._source.get_tuple(place)
+    def _checkpoint(self, config: RunnableConfig, *, new: bool) -> None:
+        configurable = config["configurable"]
+        thread_id, checkpoint_id = configurable["thread_id"], configurable["checkpoint_id"]
+        found = self._source.get_tuple(config)
         if found is None:  # deleted meanwhile, by retention
             return
         found = with_text_versions(found) if self._counts_in_texts else found
-        there = None if new else self._target.get_tuple(place)
+        there = None if new else self._target.get_tuple(config)
         if there is not None and not differences(found, there, self._codec):
             self._report.there += 1
             return
@@ -106,7 +108,7 @@ class Threads:
         if self._report.dry_run:
             return
         copy(found, self._target, thread_id)
-        there = self._target.get_tuple(place)
+        there = self._target.get_tuple(config)
         unlike = ["all of it"] if there is None else differences(found, there, self._codec)
         if unlike:
             raise TransferError(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.runner.runs.executors import _Pool
+from holdfast.runner.runs.node_pool import NodePool
 from holdfast.runner.runs.room import Room, Slot
 
 
@@ -123,7 +123,7 @@ def test_slots_are_conserved_whatever_happens(seed: int) -> None:
     assert free(room) == 2
 
 
-def submitted(pool: _Pool, count: int, work: Callable[[int], Any]) -> list[Future[Any]]:
+def submitted(pool: NodePool, count: int, work: Callable[[int], Any]) -> list[Future[Any]]:
     """As LangGraph submits tasks, but for what it would look up in them."""
     slots = [Slot(pool._room, None) for _ in range(count)]
     return [pool._in_turn(slot, lambda n=n: work(n)) for n, slot in enumerate(slots)]
@@ -144,7 +144,7 @@ def test_nodes_execute_in_as_many_slots_as_there_are_and_in_their_order() -> Non
             at_once -= 1
         return number
 
-    with _Pool(3) as pool:
+    with NodePool(3) as pool:
         assert [node.result(10) for node in submitted(pool, 60, work)] == list(range(60))
         assert len(pool._threads) <= 9
     assert most == 3
@@ -158,7 +158,7 @@ def test_a_node_that_is_cancelled_before_its_turn_never_begins_and_takes_no_slot
         begun_nodes.append(number)
         let_go.wait(10)
 
-    with _Pool(1) as pool:
+    with NodePool(1) as pool:
         nodes = submitted(pool, 500, work)
         assert all(node.cancel() for node in nodes[1:-1])
         let_go.set()
@@ -170,7 +170,7 @@ def test_an_error_is_the_nodes_and_its_slot_is_free() -> None:
     def work(number: int) -> None:
         raise SystemExit(number)
 
-    with _Pool(1) as pool:
+    with NodePool(1) as pool:
         nodes = submitted(pool, 3, work)
         assert [type(node.exception(10)) for node in nodes] == [SystemExit] * 3
         assert free(pool._room) == 1
