@@ -44,6 +44,7 @@ Point = Literal[
     "effect-after-body",
     "effect-after-commit",
     "cache-before-set",
+    "retention-before-commit",
 ]
 
 _ACTIONS: Final = ("kill", "exit", "stop", "raise")

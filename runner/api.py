@@ -145,8 +145,11 @@ def runs(
 
 @_public
 def steps(run_id: Id) -> list[StepRecord]:
-    """What the run did so far, line by line."""
-    return ledger.steps(parse_run_id(run_id))
+    """What the run did so far, line by line. Raises RunNotFoundError."""
+    run = parse_run_id(run_id)
+    if not (lines := ledger.steps(run)):
+        ledger.glance(run)  # of an unknown run there are none either
+    return lines
 
 
 @_public

@@ -11,6 +11,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg.rows import class_row, dict_row
 
+from holdfast import faults
 from holdfast.conf import Retention, settings
 from holdfast.errors import ConfigurationError, OutageError
 from holdfast.persistence.backends.address import DJANGO, checked
@@ -133,6 +134,7 @@ class Pruning:
             timeout = f"{int(settings().LOCK_TIMEOUT * 1000)}ms"
             self.connection.execute(query("retention_lock_timeout"), {"ms": timeout})
             yield
+            faults.point("retention-before-commit")
 
     def _prune_thread(self, look: ThreadLook) -> PruneReport:
         if look.open_to_strangers:

@@ -32,6 +32,8 @@ from holdfast.persistence.store.index import Index
 from holdfast.persistence.store.namespaces import checked_text, namespace_of, namespace_text, patterns
 
 Numbered = Sequence[tuple[int, Any]]
+LARGEST_PAGE = 2**31 - 1
+"""A larger limit or offset means the same as this one, of which sums and products still fit a bigint."""
 _UNFENCED: Params = {"run_id": None, "token": None}
 
 
@@ -53,6 +55,8 @@ class Batch:
         self._by_kind: dict[type[Any], list[tuple[int, Any]]] = {}
         for position, op in enumerate(ops):
             validate_op_namespace(op)
+            if isinstance(op, SearchOp | ListNamespacesOp):
+                op = _paged(op)
             self._by_kind.setdefault(type(op), []).append((position, op))
         if unknown := set(self._by_kind) - {GetOp, SearchOp, ListNamespacesOp, PutOp}:
             raise InvalidInputError(f"The store knows no {unknown.pop().__name__}.", field="ops")
@@ -123,6 +127,15 @@ class Batch:
         rows = yield Ask(statement, params)
         if self._fence is not None:
             self._fence.check(rows[0][0])
+
+
+def _paged(op: SearchOp | ListNamespacesOp) -> SearchOp | ListNamespacesOp:
+    """The operation with a page that fits PostgreSQL. Raises InvalidInputError."""
+    for field in ("limit", "offset"):
+        value = getattr(op, field)
+        if type(value) is not int or value < 0:
+            raise InvalidInputError(f"{field}: {value!r} is no whole number, zero or more.", field=field)
+    return op._replace(limit=min(op.limit, LARGEST_PAGE), offset=min(op.offset, LARGEST_PAGE))
 
 
 def last_of_each(ops: Numbered) -> list[PutOp]:

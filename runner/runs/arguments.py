@@ -95,6 +95,7 @@ def plain(field_name: str, value: Mapping[str, Any] | None) -> dict[str, Any]:
     if value is None:
         return {}
     try:
+        _refuse_other_keys(value, field_name)
         text = json.dumps(dict(value), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"{field_name} must be JSON: {error}.", field=field_name) from None
@@ -105,6 +106,20 @@ def plain(field_name: str, value: Mapping[str, Any] | None) -> dict[str, Any]:
             field=field_name,
         )
     return found
+
+
+def _refuse_other_keys(value: Any, path: str) -> None:
+    """JSON would make texts of numbers, so that nobody finds what was stored. Raises InvalidInputError."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InvalidInputError(
+                    f"{path} has the key {key!r}, a {type(key).__name__}; keys are str.", field=path
+                )
+            _refuse_other_keys(item, f"{path}.{key}")
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            _refuse_other_keys(item, f"{path}[{number}]")
 
 
 def _is_count(value: Any) -> bool:

@@ -5,6 +5,7 @@ Reads and writes through Django's connection of the calling thread, inside its t
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from uuid import uuid4
 
 from django.db import connections, transaction
 from langchain_core.runnables import RunnableConfig
+from langgraph.channels.base import BaseChannel
 from langgraph.errors import InvalidUpdateError
 from langgraph.pregel import Pregel
 from langgraph.types import StateSnapshot
@@ -65,6 +67,15 @@ def update_state(thread_id: str, values: Any, *, as_node: str | None = None) -> 
             raise InvalidInputError(
                 f"Thread {thread!r} refuses the update: {error}.", field="values"
             ) from error
+        except Exception as error:  # a reducer is the graph's own code; whatever else it was is raised again
+            if (field := _reduced(error)) is None:
+                raise
+            name, version = graph_of(thread)
+            raise InvalidInputError(
+                f"Thread {thread!r}: the reducer of {field!r} in graph {name!r}, version {version!r}, cannot take "
+                f"its value in the update: {type(error).__name__}: {error}",
+                field=f"values.{field}",
+            ) from error
         if holder is not None:
             queued = ledger.requeue_updated(holder)
             if queued is None:
@@ -72,6 +83,15 @@ def update_state(thread_id: str, values: Any, *, as_node: str | None = None) -> 
             transaction.on_commit(lambda: _ring(queued), using=ledger.alias(), robust=True)
         faults.point("update-before-commit")
     return written
+
+
+def _reduced(error: BaseException) -> str | None:
+    """The field whose reducer raised the error, which does not say so itself; None if none did."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        channel = frame.f_locals.get("self")
+        if isinstance(channel, BaseChannel) and frame.f_code.co_name == "update":
+            return str(channel.key)
+    return None
 
 
 def _ring(run: Run) -> None:

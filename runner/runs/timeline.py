@@ -58,13 +58,14 @@ class Timeline(BaseCallbackHandler):
         namespace = known.get("langgraph_checkpoint_ns")
         if not namespace or kwargs.get("name") != known["langgraph_node"]:
             return  # the graph itself, or something inside a node
-        drop_dead_django_connections()
         parent, _, last = namespace.rpartition("|")
         line = self._line(known["langgraph_step"], kwargs["name"], last.partition(":")[2], parent, "running")
         with self._lock:
             self._step = max(self._step, line.step)
             self._open[run_id] = line
             self._lines[line.task_id] = line
+        # Last: what is raised here is only logged by LangChain, and must not lose the line.
+        drop_dead_django_connections()
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """It finished."""
@@ -99,9 +100,6 @@ class Timeline(BaseCallbackHandler):
         )
 
     def _finish(self, run_id: UUID, outcome: str) -> None:
-        if run_id in self._open and threading.get_ident() != self._home:
-            # Nobody else would close what a node opened in a thread of LangGraph's.
-            close_django_connections()
         with self._lock:
             if (line := self._open.pop(run_id, None)) is None:
                 return
@@ -112,6 +110,10 @@ class Timeline(BaseCallbackHandler):
             if outcome != "running":
                 values |= {"finished_at": datetime.now(UTC)}
             self._lines[line.task_id] = StepRecord(**values)
+        if threading.get_ident() != self._home:
+            # Nobody else would close what a node opened in a thread of LangGraph's. Last, as above: an error
+            # here must lose neither the line nor who asked.
+            close_django_connections()
 
     def asking(self) -> dict[str, str]:
         """By task id, the names of the nodes and tasks that have stopped with a question in this attempt."""

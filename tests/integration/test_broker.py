@@ -9,15 +9,17 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from queue import Empty
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from kombu import Connection, Consumer, Exchange, Producer, Queue
+from kombu.asynchronous import Hub
 from kombu.exceptions import ChannelError, OperationalError
 
 import holdfast.runner.broker  # noqa: F401 - makes the URLs known
-from holdfast.runner.broker import transport
+from holdfast.runner.broker import rounds, transport
 from holdfast.runner.broker.routing import topic_pattern
 from tests.servers import PrivatePostgres, private_postgres
 
@@ -268,6 +270,28 @@ def test_r18_a_message_wakes_the_consumer(broker: Broker, monkeypatch: pytest.Mo
         timer.start()
         connection.drain_events(timeout=20)
         timer.join()
+
+
+def test_r18_a_consumer_that_no_notice_reaches_looks_after_five_seconds(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one of them is waited for: the clock of the rounds is moved, and a sleep is at most one round."""
+    passed = 0.0
+    monkeypatch.setattr(rounds, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + passed))
+    connection, loop = broker.connect(), Hub()
+    with Consumer(connection, [Queue("q")], on_message=lambda message: message.ack()):
+        with pytest.raises(TimeoutError):  # the first look finds nothing, and the next is a while away
+            connection.drain_events(timeout=0.1)
+        put(connection, "other", 1)  # whose consumers alone are told
+        assert broker.ask("UPDATE holdfast_broker_message SET queue = 'q' RETURNING queue") == "q"
+        with pytest.raises(TimeoutError):
+            connection.drain_events(timeout=0.1)
+        passed = 5.0
+        connection.drain_events(timeout=0.5)
+        connection.transport.register_with_event_loop(connection, loop)
+        assert 0 < loop.fire_timers() <= 1.0  # what Celery's event loop sleeps at most between two rounds
+        connection.close()
+    loop.close()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -115,13 +116,16 @@ class Unknown:
         (InvalidInputError, "config.tags", {"config": {"tags": "text"}}),
         (InvalidInputError, "config.metadata", {"config": {"metadata": 7}}),
         (InvalidInputError, "metadata", {"metadata": "text"}),
+        (InvalidInputError, "metadata has the key 7", {"metadata": {7: "a"}}),
+        (InvalidInputError, "metadata.a[1] has the key None", {"metadata": {"a": ["b", {None: 1}]}}),
+        (InvalidInputError, "config.configurable has the key 1", {"config": {"configurable": {1: 1}}}),
     ],
 )
 def test_p11_the_door_is_shut_to_nonsense(
     error: type[HoldfastError], says: str, arguments: dict[str, Any]
 ) -> None:
     request: dict[str, Any] = {"graph": "journal", "input": page("a"), **arguments}
-    with pytest.raises(error, match=says.replace(".", r"\.")):
+    with pytest.raises(error, match=re.escape(says)):
         holdfast.enqueue(**request)
     assert nothing_written()
     with pytest.raises(error):  # nor does a good request beside it come through
@@ -139,7 +143,9 @@ def test_p11_a_request_that_is_none_is_told_by_its_place(request_: Any, says: st
     assert nothing_written()
 
 
-@pytest.mark.parametrize("ask", [holdfast.get, holdfast.cancel, holdfast.retry, holdfast.wait, _answer])
+@pytest.mark.parametrize(
+    "ask", [holdfast.get, holdfast.steps, holdfast.cancel, holdfast.retry, holdfast.wait, _answer]
+)
 def test_p11_requests_about_no_run_are_told_so(ask: Callable[[str], object]) -> None:
     with pytest.raises(RunNotFoundError, match=NOBODY):
         ask(NOBODY)

@@ -90,6 +90,17 @@ def test_update_state_that_the_graph_refuses_changes_nothing() -> None:
     assert notes_of("t") == ["a>"]
 
 
+def test_update_state_with_a_value_that_the_reducer_cannot_take_names_the_field_and_writes_nothing() -> None:
+    waiting = written("a", ask_at=0, thread="t")
+    states = len(list(holdfast.history("t")))
+    with pytest.raises(InvalidInputError, match="'t': the reducer of 'notes' in graph 'journal'") as refused:
+        holdfast.update_state("t", {"notes": 5})
+    assert refused.value.field == "values.notes"
+    assert isinstance(refused.value.__cause__, TypeError)
+    assert holdfast.get(waiting.id) == waiting
+    assert (notes_of("t"), len(list(holdfast.history("t")))) == (["a>"], states)
+
+
 def test_a_fork_goes_on_from_a_copy_and_the_source_stays() -> None:
     run = written("a", steps=3, thread="t")
     states = {len(s.values.get("notes", ())): s for s in holdfast.history("t")}

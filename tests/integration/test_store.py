@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+import sys
 from typing import Any
 
 import psycopg
@@ -205,6 +206,23 @@ def test_newest_first_page_by_page(do: Do) -> None:
         put(do, ("a",), **{f"k{n}": {"n": n}})
     (page, last, beyond) = do([SearchOp(("a",), limit=2, offset=n) for n in (0, 4, 9)])
     assert (keys(page), keys(last), keys(beyond)) == (["k4", "k3"], ["k0"], [])
+
+
+@pytest.mark.parametrize("size", [-1, 1.5, True, None])
+@pytest.mark.parametrize("field", ["limit", "offset"])
+def test_p11_a_page_that_is_none_is_refused(do: Do, field: str, size: Any) -> None:
+    for kind in (SearchOp, ListNamespacesOp):
+        op = kind(("a",)) if kind is SearchOp else kind()
+        with pytest.raises(InvalidInputError, match=f"{field}: {size}") as refused:
+            do([PutOp(("a",), "k", {}), op._replace(**{field: size})])
+        assert refused.value.field == field
+    assert search(do, "a") == []
+
+
+def test_a_page_may_be_larger_than_any_store(do: Do) -> None:
+    put(do, ("a",), k={"n": 1})
+    assert search(do, "a", limit=sys.maxsize) == search(do, "a", limit=2**70, filter={"n": 1}) == ["k"]
+    assert search(do, "a", offset=2**70) == []
 
 
 def test_pages_of_items_of_one_moment_do_not_overlap(do: Do) -> None:
