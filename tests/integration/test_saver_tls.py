@@ -24,6 +24,7 @@ from django.db import connections
 
 from holdfast.persistence import DjangoSaver
 from holdfast.persistence.connections import close_pools, connect
+from tests.acceptance.brokers import absent
 from tests.extras import extra
 from tests.integration.claims import chain, config_for
 from tests.servers import PrivatePostgres
@@ -63,7 +64,7 @@ def tls_server() -> Iterator[tuple[PrivatePostgres, Path]]:
     """A migrated server that takes connections over TLS only, and the certificate that it shows."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)
     if not found:
-        pytest.skip("no PostgreSQL with TLS on this machine: apt install postgresql")
+        absent("PostgreSQL with TLS", "no initdb below /usr/lib/postgresql (Debian: apt install postgresql)")
     folder = Path(tempfile.mkdtemp(prefix="hf-tls-"))
     server = PrivatePostgres(found[0].parent, folder)
     try:
