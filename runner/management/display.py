@@ -48,8 +48,9 @@ LONGEST_VALUE: Final = 2000
 """Characters of a result that are shown; ``--json`` shows all."""
 
 
-_ORDERS: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f]")
-"""Control characters, of which a terminal makes titles, colours and clipboards; rich writes its own apart."""
+_ORDERS: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, of which a terminal makes titles, colours and clipboards, and those that turn the order of what
+stands beside them (bidirectional overrides); rich writes its own apart."""
 
 
 class _Terminal(Console):

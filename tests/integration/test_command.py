@@ -119,7 +119,7 @@ def test_what_a_user_wrote_is_never_markup(shell: Shell) -> None:
 def test_what_a_graph_wrote_gives_the_terminal_no_orders(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    orders = "\x1b]0;title\x07\x1b[2Jgone\x9b31mred"
+    orders = "\x1b]0;title\x07\x1b[2Jgone\x9b31mred\u202edeknuhs\u2066"
     run_id = shell.json("enqueue", "approval", REQUEST)["id"]
     error = {"type": "ValueError", "message": orders, "traceback": orders}
     RunRow.objects.filter(id=run_id).update(
@@ -130,7 +130,9 @@ def test_what_a_graph_wrote_gives_the_terminal_no_orders(
             monkeypatch.setenv("FORCE_COLOR", "1")
         shown = shell("show", run_id)
         assert "gone" in shown
-        assert [order for order in ("\x1b]", "\x1b[2J", "\x07", "\x9b") if order in shown] == []
+        assert [
+            order for order in ("\x1b]", "\x1b[2J", "\x07", "\x9b", "\u202e", "\u2066") if order in shown
+        ] == []
 
 
 def test_colours_stay_away_where_nobody_sees_them(shell: Shell) -> None:
