@@ -45,6 +45,9 @@ Point = Literal[
     "effect-after-commit",
     "cache-before-set",
     "retention-before-commit",
+    "broker-after-take",
+    "broker-before-acknowledge",
+    "broker-after-acknowledge",
 ]
 
 _ACTIONS: Final = ("kill", "exit", "stop", "raise")

@@ -16,6 +16,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
+from holdfast.faults import point
 from holdfast.per_process import PerProcess
 from holdfast.runner.broker.address import Address
 from holdfast.runner.broker.errors import BrokerConnectionError
@@ -118,7 +119,9 @@ class Holding:
             done, freed = list(self._done), list(self._freed)
             holders = [session, *self._consuming()]
         if done:
+            point("broker-before-acknowledge")
             session.count("acknowledge", {"ids": done})
+            point("broker-after-acknowledge")
             with self._lock:
                 self._done.difference_update(done)
         if freed:

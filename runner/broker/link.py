@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from holdfast.faults import point
 from holdfast.runner.broker import django_publisher
 from holdfast.runner.broker.address import Address
 from holdfast.runner.broker.errors import BrokerConnectionError
@@ -152,6 +153,7 @@ class Link:
         for _ in range(ATTEMPTS):
             rows = session.rows(name, {"queues": queues, "limit": limit, **session.names})
             if taken := [(str(row[0]), row[1], row[2], row[3]) for row in rows if row[0] is not None]:
+                point("broker-after-take")
                 return taken, False
             if not (more := rows[0][4] > 0):
                 break

@@ -9,6 +9,7 @@ from django.db import connection, transaction
 from pytest_django.fixtures import Settings
 
 import holdfast
+from holdfast.faults import Point
 from holdfast.persistence import ledger
 from holdfast.runner import dispatch
 from tests.acceptance.brokers import Broker, every_broker
@@ -74,6 +75,21 @@ def test_p1_a_run_whose_message_comes_five_times_is_executed_once(stage: Stage, 
     for i, run in enumerate(runs):
         read = holdfast.get(run.id)
         assert (read.deliveries, read.status, read.result["notes"]) == (1, "succeeded", notes(f"r{i}"))
+
+
+@pytest.mark.parametrize(
+    "name", ["broker-after-take", "broker-before-acknowledge", "broker-after-acknowledge"]
+)
+def test_p1_r18_a_worker_that_dies_around_its_message_costs_no_run(stage: Stage, name: Point) -> None:
+    log = Log(stage.directory)
+    short = stage.worker(concurrency=1, holdfast=SOON, faults=f"{name}=kill")
+    runs = [holdfast.enqueue("journal", page(f"r{i}", log=str(log))) for i in range(3)]
+    until(lambda: not short.alive, 60, "the worker has died there")
+    stage.worker(concurrency=1, holdfast=SOON)
+    for run in runs:
+        assert holdfast.wait(run.id, timeout=60).status == "succeeded"
+    until(lambda: stage.broker.messages() == 0, 60, "what the dead one held is taken, and answered")
+    assert {step for step, times in log.counts().items() if times != 1} == set()
 
 
 def test_r16_five_thousand_waiting_runs_are_not_rung_for_again_and_one_lost_bell_is_found(
