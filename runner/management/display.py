@@ -42,6 +42,8 @@ STYLES: Final = {
 }
 LEAST: Final = {"process": 4, "key": 4, "took": 6}
 """Characters that a column keeps on a narrow terminal."""
+YIELDING: Final = {"found in", "key", "node", "process", "thread", "type"}
+"""Columns of names that may be long: these are shortened where the terminal is too narrow for all."""
 UNCUT: Final = 100_000
 """Columns of what is no terminal, a pipe or a file: nothing there is folded or shortened."""
 LONGEST_VALUE: Final = 2000
@@ -119,7 +121,8 @@ def table(*columns: str, title: str | None = None) -> Table:
         made.add_column(
             column,
             justify="right" if right else "left",
-            no_wrap=True,
+            # rich narrows what may wrap; where nothing may, it takes the same from all, until some are gone.
+            no_wrap=column not in YIELDING,
             overflow="ellipsis",
             min_width=36 if column in {"id", "checkpoint"} else 11 if fixed else least,
         )

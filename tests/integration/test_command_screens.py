@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 import holdfast
-from holdfast.persistence.models import RunRow
+from holdfast.persistence.models import RunRow, Step
 from holdfast.runner.management import display
 from holdfast.testing import run_now
 from tests import celery_app as _celery_app  # noqa: F401 - a broker that answers
@@ -70,6 +70,19 @@ def test_a_list_of_runs_loses_nothing_in_a_terminal_of_any_width(
     for part in (str(run.id), "approval", "interrupted", "7", LONG):
         assert part in shown(said)
     assert all(len(shown(line)) <= columns for line in said.splitlines())
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_a_timeline_with_long_names_keeps_all_its_columns(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    terminal(monkeypatch, columns)
+    run = run_now(holdfast.enqueue("approval", REQUEST))
+    Step.objects.filter(run_id=run.id).update(node=LONG, owner=f"worker@{LONG}:4711")
+    lines = [shown(line) for line in shell("show", str(run.id)).splitlines()]
+    (at,) = (number for number, line in enumerate(lines) if line.split()[:1] == ["step"])
+    assert lines[at].split() == ["step", "node", "delivery", "process", "took", "outcome"]
+    assert re.fullmatch(r" *\d+  the-w\S*…  +1  worker\S*…  +[\d.]+ s  interrupted *", lines[at + 1])
 
 
 def test_of_a_picture_taller_than_the_screen_nothing_stays(capsys: pytest.CaptureFixture[str]) -> None:
