@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from holdfast.persistence.backends import close_backends, open_cache
+from tests.acceptance.brokers import RedisBroker
 from tests.extras import extra
 from tests.integration.encrypting import KEYS, encryption
 
@@ -19,22 +19,19 @@ extra("cryptography")
 
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")  # upstream's
 
-REDIS = "redis://127.0.0.1:6379/15"
-
 
 @pytest.fixture(params=["redis", "sqlite", "memory"])
 def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A cache's address."""
     if request.param == "redis":
-        redis = extra("redis")
-        try:
-            redis.Redis.from_url(REDIS).ping()
-        except redis.exceptions.ConnectionError:
-            if os.environ.get("CI") == "true":
-                raise
-            pytest.skip("no Redis on loopback")
-    yield {"redis": REDIS, "sqlite": f"sqlite:///{tmp_path}/cache.db", "memory": "memory://"}[request.param]
-    close_backends()
+        extra("redis")
+        broker = RedisBroker()  # for a database that is nobody else's meanwhile
+        yield broker.url
+        close_backends()
+        broker.close()
+    else:
+        yield {"sqlite": f"sqlite:///{tmp_path}/cache.db", "memory": "memory://"}[request.param]
+        close_backends()
 
 
 def test_a_cached_value_that_is_encrypted_is_found(elsewhere: str, settings: Any) -> None:
