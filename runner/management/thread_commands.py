@@ -48,7 +48,7 @@ def history(
     if len(found) > limit:
         out.print(f"There are older ones: --limit {2 * limit}", style="dim")
     if out.is_terminal:
-        out.print(thread_page.history_hint(thread))
+        out.print(thread_page.history_hint(thread), soft_wrap=True)  # to be copied
 
 
 def state(

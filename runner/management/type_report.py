@@ -23,6 +23,8 @@ def tell(as_json: bool) -> int:
     out = display.console()
     table = display.table("type", "values", "loaded", "found in")
     table.columns[1].justify = "right"
+    for name in (table.columns[0], table.columns[3]):
+        name.overflow = "fold"  # a type is here to be copied, whole, into a setting
     for each in found:
         loaded = each.allowed or f"NOT for {', '.join(each.refused)}"
         table.add_row(each.name, str(each.values), loaded, ", ".join(each.places))

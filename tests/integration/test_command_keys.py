@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -14,8 +15,10 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 from uuid import uuid4
 
+import ormsgpack
 import pytest
 from django.db import connection
+from langgraph.checkpoint.serde.jsonplus import EXT_CONSTRUCTOR_POS_ARGS
 from langgraph.graph import START, StateGraph
 
 import holdfast
@@ -161,6 +164,27 @@ def test_p12_doctor_lists_the_stored_types_and_who_would_not_load_them(
     settings.HOLDFAST = encryption(active) | {"SERIALIZABLE": [hidden]}
     types = {each["name"]: each for each in shell.json("doctor", "--types", code=1)}
     assert types[hidden]["allowed"] == "SERIALIZABLE"
+
+
+def test_the_types_keep_all_columns_and_whole_names_in_a_narrow_terminal(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = "harbour_master.digests.of_the_week.models." + "WeeklyDigestOfTheHarbourMaster" * 2
+    packed = ormsgpack.packb([*kind.rsplit(".", 1), []])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO checkpoint_blobs VALUES ('t', '', 'c', '1', 'msgpack', %s)",
+            [ormsgpack.packb(ormsgpack.Ext(EXT_CONSTRUCTOR_POS_ARGS, packed))],
+        )
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in shell("doctor", "--types", code=1).splitlines()]
+    (head,) = (number for number, line in enumerate(lines) if line.split()[:1] == ["type"])
+    assert lines[head].split() == ["type", "values", "loaded", "found", "in"]
+    assert all(len(line) <= 80 for line in lines)
+    edge = lines[head].index("values") - 2
+    assert "".join(line[:edge].strip() for line in lines[head + 1 :]).startswith(kind)
+    assert re.search(r" 1  NOT for", lines[head + 1])
 
 
 def test_p12_doctor_counts_what_it_cannot_open(shell: Shell, settings: Any) -> None:

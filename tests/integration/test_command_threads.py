@@ -65,6 +65,10 @@ def test_a_history_loses_nothing_in_a_terminal_of_any_width(
     for part in (checkpoint_that_asked(), "ask (asked)", "grant", str(asked.id)):
         assert part in shown(said)
     assert all(len(shown(line)) <= columns for line in said.splitlines() if "holdfast" not in line)
+    to_copy = f"holdfast state {shlex.quote(THREAD)} --checkpoint CHECKPOINT"
+    assert any(
+        shown(line).endswith(to_copy) for line in said.splitlines()
+    )  # a folded one could not be copied
 
 
 def test_a_runs_own_thread_does_not_repeat_its_id(shell: Shell) -> None:
